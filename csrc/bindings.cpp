@@ -1,0 +1,17 @@
+// The Python module heron._core. Each part of the core registers its own functions.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+namespace heron {
+void bind_kernels(nb::module_ &m);
+void bind_program(nb::module_ &m);
+void bind_sampler(nb::module_ &m);
+}  // namespace heron
+
+NB_MODULE(_core, m) {
+    m.doc() = "Heron's CPU core: kernels, the program executor and the sampler.";
+    heron::bind_kernels(m);
+    heron::bind_program(m);
+    heron::bind_sampler(m);
+}

@@ -1,0 +1,3 @@
+"""Heron runs language models."""
+
+__version__ = "0.1.0"
