@@ -1,0 +1,202 @@
+"""The protocol of a backend: ``prepare(model, placement, options) -> Executable``; run batches, move state, close.
+
+A backend is a table, op name -> kernel. It owns bytes; the engine owns ids: blocks, slots and adapters are
+numbers that the engine hands out, and unit 0 of every group is null.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heron.backends.batch import Batch
+from heron.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from heron.graph.graph import Model
+
+Array = NDArray[np.float32]
+
+KV_DTYPES = ("f16", "f32", "q8_0")
+
+
+class Communicator(Protocol):
+    """What collectives need: the same call on every rank, in the same order."""
+
+    def all_reduce(self, x: Array) -> Array: ...
+    def all_gather(self, x: Array, axis: int) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an executable runs: ``rank`` of ``ranks`` that share a model, and how they talk."""
+
+    device: str = "cpu"
+    rank: int = 0
+    ranks: int = 1
+    communicator: Communicator | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is made ready. ``activations`` is ``int8`` (per block, in quantized products) or ``f32``.
+
+    ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0`` runs what they mean instead.
+    """
+
+    kv_dtype: str = "f16"
+    activations: str = "int8"
+    threads: int | None = None
+    fuse: bool = field(default_factory=lambda: os.environ.get("HERON_FUSE", "1") != "0")
+
+    def __post_init__(self) -> None:
+        if self.kv_dtype not in KV_DTYPES:
+            raise UnsupportedError(f"kv_dtype {self.kv_dtype!r} is not one of {', '.join(KV_DTYPES)}")
+        if self.activations not in ("int8", "f32"):
+            raise UnsupportedError(f"activations {self.activations!r} is not one of int8, f32")
+
+
+@dataclass(frozen=True)
+class StateGroup:
+    """What the engine must know to hand out units of a group: ``unit_bytes`` for one block (or slot) of all its states."""
+
+    name: str
+    kind: str
+    unit_bytes: int
+    block_size: int
+    window: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outputs of a step by name; ``nonfinite[R]`` says which rows of the logits hold a NaN or an infinity."""
+
+    arrays: Mapping[str, Array]
+    nonfinite: NDArray[np.bool_]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+
+class Ticket(ABC):
+    """A step under way."""
+
+    @abstractmethod
+    def result(self) -> Result:
+        """Wait for the step. Raises what it raised."""
+
+
+@dataclass(frozen=True)
+class Done(Ticket):
+    """The ticket of a step that ran when it was submitted."""
+
+    value: Result
+
+    def result(self) -> Result:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A low-rank adapter: target weight name -> (A [r, in], B [out, r]); ``scale`` is usually alpha / r."""
+
+    pairs: Mapping[str, tuple[Array, Array]]
+    scale: float = 1.0
+
+
+class Executable(ABC):
+    """A model made ready on a backend. Not thread-safe: one thread steps it."""
+
+    @property
+    @abstractmethod
+    def state_groups(self) -> tuple[StateGroup, ...]: ...
+
+    @abstractmethod
+    def allocate(self, units: Mapping[str, int]) -> None:
+        """Make room for that many units (null unit included) of each group. What was stored before is lost."""
+
+    @abstractmethod
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
+        """Start a step of the entry (``forward``, ``encode``). ``want`` names outputs or marks (``hidden:2``)."""
+
+    def run(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Result:
+        return self.submit(entry, batch, want).result()
+
+    @abstractmethod
+    def copy(self, group: str, source: int, destination: int) -> None:
+        """Copy one unit of every state of the group."""
+
+    @abstractmethod
+    def export(self, group: str, units: Iterable[int]) -> bytes:
+        """The bytes of the units, for moving sequences between executables of one model and one ``kv_dtype``."""
+
+    @abstractmethod
+    def import_(self, group: str, units: Iterable[int], data: bytes) -> None:
+        """Put back what ``export`` gave."""
+
+    @abstractmethod
+    def load_adapter(self, id: int, adapter: Adapter) -> None: ...
+
+    @abstractmethod
+    def drop_adapter(self, id: int) -> None: ...
+
+    @abstractmethod
+    def memory(self) -> dict[str, int]:
+        """Bytes held, by part: ``weights``, ``state``, ``buffers``."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    """A module or object that makes models ready."""
+
+    name: str
+
+    def prepare(self, model: Model, placement: Placement = Placement(), options: Options = Options()) -> Executable: ...
+
+
+@dataclass
+class LocalRanks:
+    """Communicators of ranks that are threads of one process: for tests of the sharding pass and for small machines."""
+
+    ranks: int
+    _parts: dict[int, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._barrier = threading.Barrier(self.ranks)
+
+    def communicator(self, rank: int) -> Communicator:
+        return _LocalRank(self, rank)
+
+    def exchange(self, rank: int, x: Array) -> list[Array]:
+        """Every rank's x, in the order of the ranks."""
+        self._parts[rank] = x
+        self._barrier.wait()
+        parts = [self._parts[r] for r in range(self.ranks)]
+        self._barrier.wait()
+        return parts
+
+    def abort(self) -> None:
+        """Wake the ranks that wait for one that failed."""
+        self._barrier.abort()
+
+
+@dataclass(frozen=True)
+class _LocalRank:
+    group: LocalRanks
+    rank: int
+
+    def all_reduce(self, x: Array) -> Array:
+        total: Array = np.sum(self.group.exchange(self.rank, x), axis=0, dtype=np.float32)
+        return total
+
+    def all_gather(self, x: Array, axis: int) -> Array:
+        return np.concatenate(self.group.exchange(self.rank, x), axis=axis)

@@ -1,0 +1,70 @@
+"""Reference kernels of recurrent mixers. Shapes and meanings: heron/graph/ops_recurrent.py.
+
+A sequence resumes from its ``slot_read`` (0: from nothing) and its state is saved in each ``slot_write`` after as
+many of its tokens as ``slot_offset`` says: a snapshot serves a shared prefix, or the taking back of drafts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from heron.backends.reference.attention import refuse_trees
+from heron.backends.reference.step import Array, Step, kernel, weight
+from heron.graph.graph import Node
+
+
+def _scan(step: Step, node: Node, field: str, advance: Callable[[int, Array], Array]) -> None:
+    """Run ``advance(token, state) -> state`` over every sequence's tokens, loading and saving the state's slots."""
+    batch = step.batch
+    refuse_trees(batch, node.op)
+    store = step.field(node.writes[0], field)
+    begin = np.zeros(store.shape, np.float32)
+    finals = []
+    for s in range(batch.sequences):
+        slot = int(batch.slot_read[s])
+        state = store.read(np.array([slot]))[0] if slot else begin.copy()
+        saves = dict(zip(batch.slot_offset[s].tolist(), batch.slot_write[s].tolist(), strict=True)) if len(batch.slot_write) else {}
+        pending = [(0, state)] if 0 in saves else []
+        for count, token in enumerate(range(batch.query_start[s], batch.query_start[s + 1]), start=1):
+            state = advance(token, state)
+            if count in saves:
+                pending.append((count, state))
+        finals += [(saves[count], snapshot) for count, snapshot in pending]
+    for slot, snapshot in finals:  # after all reads: one sequence may write the slot that another reads
+        if slot:
+            store.write(np.array([slot]), snapshot[None])
+
+
+@kernel("causal_conv")
+def causal_conv(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
+    taps, bias = weight(step, node, 0), weight(step, node, 1)  # [C, K]
+    assert taps is not None
+    y = np.empty_like(x)
+
+    def advance(token: int, window: Array) -> Array:
+        full = np.concatenate([window, x[token][None]])  # [K, C]
+        y[token] = np.einsum("kc,ck->c", full, taps)
+        return full[1:]
+
+    _scan(step, node, "window", advance)
+    return (y if bias is None else y + bias,)
+
+
+@kernel("delta_rule")
+def delta_rule(step: Step, node: Node, q: Array, k: Array, v: Array, g: Array, beta: Array) -> tuple[Array, ...]:
+    share = v.shape[1] // q.shape[1]
+    q, k = np.repeat(q, share, axis=1), np.repeat(k, share, axis=1)
+    decay = np.exp(g)
+    y = np.empty_like(v)
+
+    def advance(token: int, state: Array) -> Array:  # [H, Dk, Dv]
+        state = state * decay[token][:, None, None]
+        missing = v[token] - np.einsum("hk,hkv->hv", k[token], state)
+        state = state + np.einsum("hk,hv->hkv", k[token], missing * beta[token][:, None])
+        y[token] = np.einsum("hk,hkv->hv", q[token], state)
+        return state
+
+    _scan(step, node, "matrix", advance)
+    return (y,)

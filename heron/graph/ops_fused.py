@@ -1,0 +1,64 @@
+"""Fused ops, which blocks call by name, and what each means in plain ops (what ``HERON_FUSE=0`` runs)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from heron.graph.ops import means, op
+from heron.graph.ops_attention import _attend
+from heron.graph.ops_core import Attrs, Shapes, Weights, _linear, broadcast
+
+if TYPE_CHECKING:
+    from heron.graph.builder import Builder
+    from heron.graph.graph import Node, Value
+
+
+@op("packed_linear")
+def _packed_linear(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x; n matrices, then n biases or none -> n products of one input."""
+    return tuple(_linear(inputs, (weight,), {})[0] for weight in weights[: attrs["n"]])
+
+
+@means("packed_linear")
+def _packed_linear_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    n = node.attrs["n"]
+    pairs = zip(node.weights[:n], node.weights[n:], strict=True)
+    return tuple(b.call("linear", inputs, (weight, bias))[0] for weight, bias in pairs)
+
+
+@op("add_rms_norm")
+def _add_rms_norm(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x, y; gain -> x + y, rms_norm(x + y)."""
+    total = broadcast(*inputs)
+    return (total, total)
+
+
+@means("add_rms_norm")
+def _add_rms_norm_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    total = b.add(*inputs)
+    return (total, b.call("rms_norm", (total,), node.weights, **node.attrs)[0])
+
+
+@op("glu")
+def _glu(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """gate, up -> kind(gate) * up (Shazeer 2020)."""
+    return (broadcast(*inputs),)
+
+
+@means("glu")
+def _glu_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    gate, up = inputs
+    return (b.mul(b.activation(gate, node.attrs["kind"]), up),)
+
+
+@op("attention")
+def _attention(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """q, k, v -> k and v written to the state, then q attends to the state."""
+    return _attend(inputs, weights, attrs)
+
+
+@means("attention")
+def _attention_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    query, key, value = inputs
+    b.call("kv_write", (key, value), writes=node.writes)
+    return b.call("attend", (query,), node.weights, reads=node.reads, **node.attrs)

@@ -1,0 +1,22 @@
+"""Fused ops replaced by what they mean, where the executor has no kernel for them or ``HERON_FUSE=0`` asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from heron.graph.builder import Builder
+from heron.graph.graph import Graph, Node, Value
+from heron.graph.ops import OPS
+from heron.graph.passes.rewrite import keep, rewrite
+
+
+def decompose(graph: Graph, kernels: Container[str] = ()) -> Graph:
+    """The graph with each fused op outside ``kernels`` replaced by its composition."""
+
+    def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        compose = OPS[node.op].compose
+        if compose is None or node.op in kernels:
+            return keep(b, node, inputs)
+        return compose(b, node, inputs)
+
+    return rewrite(graph, visit)
