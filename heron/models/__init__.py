@@ -1,1 +1,1 @@
-
+"""Families of models: hyperparameters in, a graph of blocks out."""

@@ -1,0 +1,46 @@
+"""Feed-forward blocks that every token passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heron.graph.graph import Value
+from heron.models.builder import ModelBuilder
+
+
+@dataclass(frozen=True)
+class GatedMLP:
+    """``down(kind(gate(x)) * up(x))`` (Shazeer 2020). ``suffix`` names a variant: ``_shexp`` for shared experts."""
+
+    width: int
+    kind: str = "silu"
+    suffix: str = ""
+
+    def build(self, b: ModelBuilder, x: Value) -> Value:
+        """x [T, hidden] -> [T, hidden]."""
+        hidden = x.shape[-1]
+        assert isinstance(hidden, int)
+        with b.scope(f"ffn{self.suffix}"):
+            names = [f"ffn_{part}{self.suffix}" for part in ("gate", "up")]
+            weights = [b.weight(f"{name}.weight", self.width, hidden, role="columns") for name in names]
+            biases = [b.maybe(f"{name}.bias", self.width, role="columns") for name in names]
+            gate, up = b.packed_linear(x, weights, biases)
+            down = b.weight(f"ffn_down{self.suffix}.weight", hidden, self.width, role="rows")
+            return b.linear(b.glu(gate, up, self.kind), down, b.maybe(f"ffn_down{self.suffix}.bias", hidden))
+
+
+@dataclass(frozen=True)
+class MLP:
+    """``down(kind(up(x)))``, without a gate."""
+
+    width: int
+    kind: str = "gelu"
+
+    def build(self, b: ModelBuilder, x: Value) -> Value:
+        hidden = x.shape[-1]
+        assert isinstance(hidden, int)
+        with b.scope("ffn"):
+            up = b.weight("ffn_up.weight", self.width, hidden, role="columns")
+            middle = b.activation(b.linear(x, up, b.maybe("ffn_up.bias", self.width, role="columns")), self.kind)
+            down = b.weight("ffn_down.weight", hidden, self.width, role="rows")
+            return b.linear(middle, down, b.maybe("ffn_down.bias", hidden))

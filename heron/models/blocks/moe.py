@@ -1,0 +1,93 @@
+"""Mixture of experts: a router picks k experts for each token, and their outputs are added with weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heron.graph.dims import T
+from heron.graph.graph import Value
+from heron.models.blocks.mlp import GatedMLP
+from heron.models.builder import ModelBuilder
+
+#: The least sum that weights are divided by when they are renormalized: the smallest normal number in half precision.
+FLOOR = 6.103515625e-5
+
+
+@dataclass(frozen=True)
+class Router:
+    """Scores are ``softmax`` or ``sigmoid`` of ``ffn_gate_inp``; ``used`` of ``experts`` are chosen.
+
+    ``exp_probs_b``, where the checkpoint has it, is added for the choice alone. With ``groups`` > 1, only the
+    experts of the best ``groups_used`` groups may be chosen; a group is as good as the sum of its ``group_best``
+    best experts (DeepSeek-AI 2024).
+    """
+
+    experts: int
+    used: int
+    scoring: str = "softmax"
+    renormalize: bool = True
+    scale: float = 1.0
+    groups: int = 1
+    groups_used: int = 1
+    group_best: int = 1
+
+    def build(self, b: ModelBuilder, x: Value) -> tuple[Value, Value]:
+        """x [T, hidden] -> weights [T, used], ids i32[T, used]."""
+        hidden = x.shape[-1]
+        assert isinstance(hidden, int)
+        logits = b.linear(x, b.weight("ffn_gate_inp.weight", self.experts, hidden), b.maybe("ffn_gate_inp.bias", self.experts))
+        scores = b.softmax(logits) if self.scoring == "softmax" else b.activation(logits, self.scoring)
+        offset = b.maybe("exp_probs_b.bias", self.experts)
+        choice = scores if offset is None else b.bias(scores, offset)
+        if self.groups > 1:
+            choice = self._best_groups(b, choice)
+        _, ids = b.topk(choice, self.used)
+        weights = b.take(scores, ids)
+        if self.renormalize:
+            weights = b.normalize(weights, FLOOR)
+        return b.scale(weights, self.scale), ids
+
+    def _best_groups(self, b: ModelBuilder, choice: Value) -> Value:
+        grouped = b.reshape(choice, T, self.groups, self.experts // self.groups)
+        best, _ = b.topk(grouped, self.group_best)
+        mask = b.topk_mask(b.reshape(b.sum(best), T, self.groups), self.groups_used)
+        kept = b.mask_fill(grouped, b.reshape(mask, T, self.groups, 1), float("-inf"))
+        return b.reshape(kept, T, self.experts)
+
+
+@dataclass(frozen=True)
+class MoE:
+    """Routed gated experts (``ffn_*_exps``), and beside them a shared one for every token, with a gate of its own or without."""
+
+    router: Router
+    width: int
+    kind: str = "silu"
+    shared: GatedMLP | None = None
+    shared_gate: bool = False
+
+    def build(self, b: ModelBuilder, x: Value) -> Value:
+        """x [T, hidden] -> [T, hidden]."""
+        hidden, experts = x.shape[-1], self.router.experts
+        assert isinstance(hidden, int)
+        with b.scope("moe"):
+            weights, ids = self.router.build(b, x)
+            if b.has("ffn_gate_up_exps.weight"):
+                gate_w, up_w = (
+                    b.weight("ffn_gate_up_exps.weight", experts, self.width, hidden, role="expert", part=(at, at + self.width))
+                    for at in (0, self.width)
+                )
+            else:
+                gate_w, up_w = (b.weight(f"ffn_{n}_exps.weight", experts, self.width, hidden, role="expert") for n in ("gate", "up"))
+            gate, up = b.expert_linear(x, ids, gate_w), b.expert_linear(x, ids, up_w)
+            down = b.weight("ffn_down_exps.weight", experts, hidden, self.width, role="expert")
+            out = b.combine(b.expert_linear(b.glu(gate, up, self.kind), ids, down), weights)
+        return out if self.shared is None else b.add(out, self._shared(b, x, self.shared))
+
+    def _shared(self, b: ModelBuilder, x: Value, shared: GatedMLP) -> Value:
+        out = shared.build(b, x)
+        if not self.shared_gate:
+            return out
+        hidden = x.shape[-1]
+        assert isinstance(hidden, int)
+        gate = b.linear(x, b.weight("ffn_gate_inp_shexp.weight", 1, hidden))
+        return b.mul(out, b.activation(gate, "sigmoid"))

@@ -1,0 +1,64 @@
+"""Where norms stand around a layer's two sublayers: the mixer and the feed-forward block.
+
+``build(b, x, delta, mixer, ffn)`` returns ``(start, x, delta)``: the residual stream at the layer's entry, the
+stream, and the last sublayer's output not yet added to it, so that the addition can be fused with the next norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from heron.graph.graph import Value
+from heron.models.blocks.norm import Norm
+from heron.models.builder import ModelBuilder
+
+Stream = tuple[Value, Value, Value | None]
+
+
+class Sublayer(Protocol):
+    def build(self, b: ModelBuilder, x: Value) -> Value: ...
+
+
+class Residual(Protocol):
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream: ...
+
+
+@dataclass(frozen=True)
+class PreNorm:
+    """``x += mixer(norm(x)); x += ffn(norm(x))``."""
+
+    norm: Norm
+    mixer_norm: str = "attn_norm"
+    ffn_norm: str = "ffn_norm"
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
+        start, normed = self.norm.enter(b, x, delta, self.mixer_norm)
+        x, normed = self.norm.enter(b, start, mixer.build(b, normed), self.ffn_norm)
+        return start, x, ffn.build(b, normed)
+
+
+@dataclass(frozen=True)
+class Sandwich:
+    """Pre-norms, and a norm on each sublayer's output (Gemma 2)."""
+
+    norm: Norm
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
+        start, normed = self.norm.enter(b, x, delta, "attn_norm")
+        mixed = self.norm.build(b, mixer.build(b, normed), "post_attention_norm")
+        x, normed = self.norm.enter(b, start, mixed, "ffn_norm")
+        return start, x, self.norm.build(b, ffn.build(b, normed), "post_ffw_norm")
+
+
+@dataclass(frozen=True)
+class PostNorm:
+    """``x = norm(x + mixer(x)); x = norm(x + ffn(x))``, as in the first transformers and BERT."""
+
+    norm: Norm
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
+        assert delta is None
+        _, middle = self.norm.enter(b, x, mixer.build(b, x), "attn_output_norm")
+        _, out = self.norm.enter(b, middle, ffn.build(b, middle), "layer_output_norm")
+        return x, out, None

@@ -1,0 +1,117 @@
+"""Rotary position embedding and the ways its frequencies are stretched to longer contexts.
+
+Everything a scaling does ends up in two things: a frequency for each pair, and one factor on cosine and sine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from heron.errors import UnsupportedError
+from heron.graph.graph import Value
+from heron.models.builder import ModelBuilder
+from heron.models.params import Params
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """No scaling. The subclasses change frequencies and the magnitude."""
+
+    def frequencies(self, plain: list[float], theta: float) -> list[float]:
+        return plain
+
+    @property
+    def magnitude(self) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Linear(Scaling):
+    """Positions divided by ``factor`` (Chen et al. 2023)."""
+
+    factor: float
+
+    def frequencies(self, plain: list[float], theta: float) -> list[float]:
+        return [f / self.factor for f in plain]
+
+
+@dataclass(frozen=True)
+class Yarn(Scaling):
+    """YaRN (Peng et al. 2023): slow pairs are interpolated, fast ones kept, with a ramp between.
+
+    ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``.
+    """
+
+    factor: float
+    original_context: int
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    attention_factor: float = 0.0
+
+    def frequencies(self, plain: list[float], theta: float) -> list[float]:
+        dims = 2 * len(plain)
+
+        def pair_that_turns(times: float) -> float:
+            return dims * math.log(self.original_context / (times * 2 * math.pi)) / (2 * math.log(theta))
+
+        low = max(math.floor(pair_that_turns(self.beta_fast)), 0)
+        high = min(math.ceil(pair_that_turns(self.beta_slow)), dims - 1)
+        width = max(high - low, 0.001)
+        stretched = []
+        for i, f in enumerate(plain):
+            ramp = min(max((i - low) / width, 0.0), 1.0)
+            stretched.append(f * (1 - ramp) + f / self.factor * ramp)
+        return stretched
+
+    @property
+    def magnitude(self) -> float:
+        return self.attention_factor or 0.1 * math.log(self.factor) + 1.0
+
+
+@dataclass(frozen=True)
+class Rope:
+    """Su et al. 2021. ``dims`` elements of each head turn; ``pairing`` is ``adjacent`` or ``half`` as GGUF stores the family.
+
+    ``divisors`` names a tensor of one divisor for each frequency (Llama 3's scaling, longrope's factors).
+    """
+
+    dims: int
+    theta: float
+    pairing: str
+    scaling: Scaling = Scaling()
+    divisors: str = "rope_freqs.weight"
+
+    @staticmethod
+    def read(p: Params, head_dim: int, pairing: str) -> Rope:
+        """From the usual metadata keys (``rope.*``)."""
+        kind = p.text("rope.scaling.type", "none")
+        scaling: Scaling
+        if kind == "none":
+            scaling = Scaling()
+        elif kind == "linear":
+            scaling = Linear(p.number("rope.scaling.factor"))
+        elif kind == "yarn":
+            scaling = Yarn(
+                p.number("rope.scaling.factor"),
+                p.integer("rope.scaling.original_context_length", least=1),
+                p.number("rope.scaling.yarn_beta_fast", 32.0),
+                p.number("rope.scaling.yarn_beta_slow", 1.0),
+                p.number("rope.scaling.yarn_attn_factor", p.number("rope.scaling.attn_factor", 0.0)),
+            )
+        else:
+            raise UnsupportedError(f"{p.where}: rope scaling {kind!r} is not supported; known are none, linear and yarn")
+        return Rope(p.integer("rope.dimension_count", head_dim, least=2), p.number("rope.freq_base", 10000.0), pairing, scaling)
+
+    def paired(self, pairing: str) -> Rope:
+        return replace(self, pairing=pairing)
+
+    def build(self, b: ModelBuilder, x: Value) -> Value:
+        """x [T, H, D] turned by the batch's positions."""
+        plain = [self.theta ** (-2 * i / self.dims) for i in range(self.dims // 2)]
+        tensor = b.weights.tensor(self.divisors)
+        if tensor is not None:
+            plain = [f / float(d) for f, d in zip(plain, tensor.numpy().ravel(), strict=True)]
+        values = self.scaling.frequencies(plain, self.theta)
+        label = f"rope.{self.theta:g}" + ("" if type(self.scaling) is Scaling else f".{type(self.scaling).__name__.lower()}")
+        return b.rope(x, b.inputs["positions"], b.constant(label, values), self.pairing, self.scaling.magnitude)

@@ -1,0 +1,98 @@
+"""ModelBuilder: a graph builder that finds weights by name in a checkpoint, with the shape that the block expects."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.checkpoint.tensor import Tensor
+from heron.checkpoint.views import AxisSlice, Const
+from heron.errors import CheckpointError
+from heron.graph.builder import Builder
+from heron.graph.graph import Field, Group, State, Weight
+
+
+class Weights:
+    """The weights of one model, shared by its entries: the same name gives the same Weight."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.made: dict[Hashable, Weight] = {}
+        self.used: set[str] = set()
+
+    def tensor(self, name: str) -> Tensor | None:
+        tensor = self.checkpoint.tensors.get(name)
+        if tensor is not None:
+            self.used.add(name)
+        return tensor
+
+
+class ModelBuilder(Builder):
+    """A Builder whose weights have a prefix (``blk.3.``) and come from a checkpoint."""
+
+    def __init__(self, name: str, weights: Weights) -> None:
+        super().__init__(name)
+        self.weights = weights
+        self.prefix = ""
+
+    @contextmanager
+    def layer(self, prefix: str) -> Iterator[None]:
+        """Weights and states inside are named ``{prefix}.…``."""
+        before, self.prefix = self.prefix, f"{prefix}."
+        with self.scope(prefix):
+            yield
+        self.prefix = before
+
+    def weight(self, name: str, *shape: int, role: str = "whole", unit: int = 1, part: tuple[int, int] | None = None) -> Weight:
+        """The weight of this name (``attn_q.weight``) and shape, rows outermost: ``[out, in]``, ``[E, out, in]``.
+
+        ``part`` takes only these rows (along axis 0, or for experts along axis 1) of a tensor in which several are
+        stored together. Raises CheckpointError where the tensor is missing or has another shape.
+        """
+        weight = self.maybe(name, *shape, role=role, unit=unit, part=part)
+        if weight is None:
+            raise CheckpointError(f"{self.weights.checkpoint.path}: tensor {self.prefix + name!r} of shape {list(shape)} is missing")
+        return weight
+
+    def maybe(self, name: str, *shape: int, role: str = "whole", unit: int = 1, part: tuple[int, int] | None = None) -> Weight | None:
+        """As ``weight``, or None where the checkpoint has no such tensor."""
+        full = self.prefix + name
+        key = (full, part, shape, role)
+        if key not in self.weights.made:
+            tensor = self.weights.tensor(full)
+            if tensor is None:
+                return None
+            if part is not None:
+                axis = 0 if tensor.ndim < 3 else tensor.ndim - 2
+                if part[1] > tensor.shape[axis]:
+                    raise CheckpointError(f"{self.weights.checkpoint.path}: tensor {full!r} has shape {list(tensor.shape)}; rows {part} of it are needed")
+                tensor = AxisSlice(tensor, axis, *part)
+            if tensor.shape != shape:
+                raise CheckpointError(
+                    f"{self.weights.checkpoint.path}: tensor {full!r} has shape {list(tensor.shape)}, the metadata say {list(shape)}"
+                )
+            label = full if part is None else f"{full}[{part[0]}:{part[1]}]"
+            self.weights.made[key] = Weight(label, tensor, role, unit)
+        return self.weights.made[key]
+
+    def has(self, name: str) -> bool:
+        return self.prefix + name in self.weights.checkpoint.tensors
+
+    def pairing(self, name: str, default: str) -> str:
+        """How rope pairs the rows of this tensor: as the file stores them (nothing is permuted to run)."""
+        tensor = self.weights.checkpoint.tensors.get(self.prefix + name)
+        return (tensor.pairing if tensor is not None else "") or default
+
+    def constant(self, name: str, values: Sequence[float]) -> Weight:
+        """A weight that the model computes from its hyperparameters (rope frequencies)."""
+        key = (name, tuple(values))
+        if key not in self.weights.made:
+            self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32), name), trainable=False)
+        return self.weights.made[key]
+
+    def layer_state(self, name: str, group: Group, **fields: Field) -> State:
+        """A state of this layer: ``blk.3.kv``."""
+        return self.state(self.prefix + name, group, **fields)
