@@ -1,0 +1,266 @@
+"""``heron.load``: a model ready to answer, one request at a time."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence as SequenceOf
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heron.backends.base import Executable, Options
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.engine.cache import Cache, Sequence, last_row, units_for
+from heron.engine.memory import available_bytes
+from heron.engine.sampler import Sampler
+from heron.engine.sampling import SamplingParams
+from heron.errors import BackendError, RequestError, UnsupportedError
+from heron.graph.graph import Model as GraphModel
+from heron.models.registry import build_model
+from heron.text.chat import ChatTemplate, encode_chat
+from heron.text.stream import Detokenizer, StopStrings
+from heron.text.tokenizer import Tokenizer
+
+#: Tokens of a prompt that are computed in one step.
+PREFILL_CHUNK = 512
+
+#: The part of the free memory that a context of unstated size may take.
+CONTEXT_SHARE = 0.5
+
+Message = dict[str, Any]
+Prompt = str | SequenceOf[int] | SequenceOf[Message]
+
+
+@dataclass
+class Timings:
+    """Seconds and tokens of one answer; ``prompt_tokens`` counts those computed, not those found in the cache."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prompt_seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    decoded_tokens: int = 0
+    decode_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token as it is generated. ``text`` may be empty while a character or a stop string is incomplete."""
+
+    text: str
+    token: int
+    logprob: float
+
+
+@dataclass
+class Generation:
+    """A whole answer. ``finish_reason`` is ``stop`` (end of turn, or a stop string) or ``length``."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str = "length"
+    timings: Timings = field(default_factory=Timings)
+
+
+def make_ready(model: GraphModel, backend: str, options: Options) -> tuple[str, Executable]:
+    """The model on the backend that is asked for; ``auto`` is the native one, or the reference where no core is compiled."""
+    from heron.backends import native, reference
+
+    if backend == "auto":
+        backend = "native" if native.available() else "reference"
+        if backend == "reference":
+            warnings.warn("Heron's CPU core is not compiled here; running on the (slow) reference backend", stacklevel=3)
+    if backend == "native":
+        return backend, native.prepare(model, options=options)
+    if backend == "reference":
+        return backend, reference.prepare(model, options=options)
+    raise BackendError(f"there is no backend {backend!r}; there are auto, native and reference")
+
+
+class Model:
+    """A language model, its tokenizer, and one sequence's cache, whose common prefix with the last prompt is used again."""
+
+    def __init__(self, checkpoint: Checkpoint, backend: str, options: Options, ctx_size: int) -> None:
+        begin = time.perf_counter()
+        self.checkpoint = checkpoint
+        self.graph_model = build_model(checkpoint)
+        self.tokenizer = Tokenizer.from_checkpoint(checkpoint)
+        self.backend, self.executable = make_ready(self.graph_model, backend, options)
+        self.context_length = self._context(ctx_size)
+        units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
+        self.executable.allocate(units)
+        self._sequence = Sequence(Cache(self.executable.state_groups, units))
+        self.timings = Timings()
+        self.finish_reason = ""
+        self.load_seconds = time.perf_counter() - begin
+
+    def _context(self, asked: int) -> int:
+        """The context's size in tokens: what is asked for, or the model's own, reduced until its cache fits in memory."""
+        own = self.graph_model.context_length
+        if asked < 0:
+            raise RequestError(f"ctx_size {asked} is negative; 0 means the model's own, {own}")
+        size = asked or own
+        while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * available_bytes():
+            size //= 2
+        if asked and self._cache_bytes(size) > available_bytes():
+            need, have = self._cache_bytes(size) / 2**30, available_bytes() / 2**30
+            raise RequestError(f"a context of {size} tokens needs {need:.1f} GiB of cache, and {have:.1f} GiB are free; ask for a smaller --ctx-size")
+        return size
+
+    def _cache_bytes(self, context: int) -> int:
+        return sum(units_for(g, context, PREFILL_CHUNK) * g.unit_bytes for g in self.executable.state_groups)
+
+    # Prompts
+
+    def encode(self, prompt: Prompt) -> list[int]:
+        """Text (encoded with the model's special tokens), token ids (as they are) or chat messages (by the template) as ids."""
+        if isinstance(prompt, str):
+            ids = self.tokenizer.encode(prompt)
+        elif all(isinstance(item, dict) for item in prompt) and len(prompt):
+            ids = encode_chat(self.tokenizer, ChatTemplate.from_tokenizer(self.tokenizer), list(prompt))  # type: ignore[arg-type]
+        else:
+            ids = [int(item) for item in prompt]  # type: ignore[call-overload]
+            vocab = self.graph_model.vocab_size
+            bad = next((i for i in ids if not 0 <= i < vocab), None)
+            if bad is not None:
+                raise RequestError(f"token id {bad} is outside the vocabulary of {vocab}")
+        if not ids:
+            raise RequestError("the prompt is empty")
+        return ids
+
+    def _fits(self, ids: list[int]) -> None:
+        if len(ids) >= self.context_length:
+            raise RequestError(
+                f"the prompt has {len(ids)} tokens and the context holds {self.context_length}; shorten it, or load with a larger --ctx-size"
+            )
+
+    # Generation
+
+    @overload
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[False] = False, **sampling: Any) -> Generation: ...
+    @overload
+    def generate(self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[True], **sampling: Any) -> Iterator[Piece]: ...
+    def generate(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, stream: bool = False, **sampling: Any
+    ) -> Generation | Iterator[Piece]:
+        """Continue ``prompt``: text, token ids, or chat messages (``[{"role": "user", "content": ...}]``).
+
+        Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
+        the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
+        """
+        params = replace(params or SamplingParams(), **sampling)
+        ids = self.encode(prompt)
+        self._fits(ids)
+        pieces = self._pieces(ids, params)
+        if stream:
+            return pieces
+        answer = Generation()
+        for piece in pieces:
+            answer.text += piece.text
+            answer.tokens.append(piece.token)
+            answer.logprobs.append(piece.logprob)
+        answer.finish_reason, answer.timings = self.finish_reason, self.timings
+        return answer
+
+    def _pieces(self, ids: list[int], params: SamplingParams) -> Iterator[Piece]:
+        begin = time.perf_counter()
+        self.timings, self.finish_reason = Timings(), "length"
+        sampler = Sampler(params, self.graph_model.vocab_size)
+        sampler.accept(ids)
+        detokenizer, stops = Detokenizer(self.tokenizer), StopStrings(params.stop)
+        ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
+        room = self.context_length - len(ids)
+        budget = room if params.max_tokens is None else min(params.max_tokens, room)
+        logits = self._prefill(ids)
+        self.timings.prompt_seconds = time.perf_counter() - begin
+        for count in range(budget):
+            sampled = sampler.sample(logits, len(ids) + count)
+            if count == 0:
+                self.timings.first_token_seconds = time.perf_counter() - begin
+            self.timings.decoded_tokens, self.timings.decode_seconds = count, time.perf_counter() - begin - self.timings.first_token_seconds
+            if sampled.token in ends:
+                self.finish_reason = "stop"
+                break
+            text, stopped = stops.push(detokenizer.push(sampled.token))
+            if count + 1 == budget and not stopped:
+                rest, stopped = stops.push(detokenizer.finish())
+                text += rest + ("" if stopped else stops.finish())
+            yield Piece(text, sampled.token, sampled.logprob)
+            if stopped:
+                self.finish_reason = "stop"
+                return
+            if count + 1 < budget:
+                logits = self._step([sampled.token])
+        if self.finish_reason == "stop":
+            text, stopped = stops.push(detokenizer.finish())
+            text += "" if stopped else stops.finish()
+            if text:
+                yield Piece(text, sampled.token, sampled.logprob)
+
+    def _prefill(self, ids: list[int]) -> NDArray[np.float32]:
+        """The logits after the last of ``ids``. What the cache already holds of them is not computed again."""
+        at = self._sequence.keep_prefix(ids)
+        self.timings.cached_tokens, self.timings.prompt_tokens = at, len(ids) - at
+        while True:
+            chunk = ids[at : at + PREFILL_CHUNK]
+            at += len(chunk)
+            logits = self._step(chunk, wanted=at == len(ids))
+            if at == len(ids):
+                return logits
+
+    def _step(self, tokens: list[int], wanted: bool = True) -> NDArray[np.float32]:
+        batch = self._sequence.append(tokens, last_row(tokens) if wanted else [])
+        result = self.executable.run("forward", batch)
+        if result.nonfinite.any():
+            raise BackendError("the model computed logits that are not finite; its weights may be damaged")
+        return result["logits"][0] if wanted else np.zeros(0, np.float32)
+
+    def logits(self, tokens: SequenceOf[int]) -> NDArray[np.float32]:
+        """float32 [T, vocab]: the logits after each token of a sequence that begins with ``tokens``."""
+        ids = self.encode(list(tokens))
+        if len(ids) > self.context_length:
+            self._fits(ids)
+        self._sequence.keep_prefix([])
+        parts = []
+        for at in range(0, len(ids), PREFILL_CHUNK):
+            chunk = ids[at : at + PREFILL_CHUNK]
+            parts.append(self.executable.run("forward", self._sequence.append(chunk, range(len(chunk))))["logits"])
+        return np.concatenate(parts)
+
+    def close(self) -> None:
+        """Give memory back. The model cannot be used afterwards."""
+        self.executable.close()
+        self.checkpoint.close()
+
+
+def load(
+    path: str | Path,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    ctx_size: int = 0,
+    kv_dtype: str = "f16",
+    activations: str = "int8",
+) -> Model:
+    """Load a GGUF file or a HF folder.
+
+    ``backend`` is ``auto``, ``native`` or ``reference``; ``ctx_size`` 0 the model's own context, reduced to fit in
+    memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights).
+    Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
+    """
+    if threads is not None and threads < 1:
+        raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
+    checkpoint = Checkpoint(path)
+    try:
+        options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads)
+        if "forward" not in (model := Model(checkpoint, backend, options, ctx_size)).graph_model.entries:
+            raise UnsupportedError(f"{path}: this model encodes text and does not generate any")
+        return model
+    except BaseException:
+        checkpoint.close()
+        raise
