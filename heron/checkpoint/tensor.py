@@ -1,0 +1,82 @@
+"""A tensor of a checkpoint: a shape, a format, and rows that are read when they are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heron.quant.dequantize import dequantize
+from heron.quant.formats import Format
+
+
+class Tensor(ABC):
+    """Rows of encoded numbers, row-major.
+
+    `shape` is in numpy's order: a matrix is [out, in], experts are [E, out, in] (GGUF's dimensions reversed). A row
+    runs over the last dimension; the leading ones are flattened. A scalar is one row of one element.
+
+    `pairing` says which elements of a query or key head rope turns together, where that differs from what the
+    architecture's GGUF files hold: "half" on a tensor of a HF folder whose rows GGUF would have permuted to
+    adjacent pairs, "" otherwise.
+    """
+
+    shape: tuple[int, ...]
+    format: Format
+    pairing: str = ""
+
+    @abstractmethod
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Rows start..stop of the flattened leading dimensions: uint8 [stop - start, row_bytes].
+
+        Views of a mapped file where that is possible, so do not write into them; rows may be strided.
+        """
+
+    @property
+    def row_length(self) -> int:
+        """Elements in a row."""
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def n_rows(self) -> int:
+        return prod(self.shape[:-1])
+
+    @property
+    def row_bytes(self) -> int:
+        return self.format.row_bytes(self.row_length)
+
+    @property
+    def size(self) -> int:
+        """Elements in all."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.n_rows * self.row_bytes
+
+    def numpy(self) -> NDArray[np.float32]:
+        """The decoded values: float32 of `shape`. Raises UnsupportedError for a format without a decoder."""
+        return dequantize(self.format, self.rows()).reshape(self.shape)
+
+    def _stop(self, stop: int | None) -> int:
+        return self.n_rows if stop is None else stop
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.shape)}, {self.format.name})"
+
+
+class MappedTensor(Tensor):
+    """A tensor that lies in one piece in a mapped file. Nothing is copied, but for the bytes of a big-endian file."""
+
+    def __init__(self, data: NDArray[np.uint8], shape: tuple[int, ...], format: Format, *, swap: bool = False) -> None:
+        """`data` are the tensor's bytes, already checked to be as many as `shape` and `format` need."""
+        self.shape = shape
+        self.format = format
+        self._rows = data.reshape(self.n_rows, self.row_bytes)
+        self._swap = swap
+
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        rows = self._rows[start : self._stop(stop)]
+        return self.format.swapped(rows) if self._swap else rows

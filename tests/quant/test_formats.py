@@ -1,0 +1,122 @@
+"""The format table and the numpy codecs, held to gguf-py's."""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as Type
+
+from heron.errors import CheckpointError, UnsupportedError
+from heron.quant.dequantize import can_dequantize, dequantize
+from heron.quant.formats import FORMATS, by_id
+from heron.quant.quantize import quantize
+
+
+def test_every_type_of_gguf_py_is_in_the_table_with_its_size() -> None:
+    for kind, (block, size) in gguf.GGML_QUANT_SIZES.items():
+        fmt = by_id(int(kind))
+        if kind == Type.Q8_1:
+            size = 36  # gguf-py still has the two f32 that ggml's block had once; they are f16 now
+        assert (fmt.name, fmt.block, fmt.bytes) == (kind.name, block, size)
+
+
+def test_a_row_is_a_whole_number_of_blocks() -> None:
+    assert FORMATS["Q4_K"].row_bytes(512) == 288
+    with pytest.raises(CheckpointError, match="row of 300 elements cannot be Q4_K"):
+        FORMATS["Q4_K"].row_bytes(300)
+    with pytest.raises(CheckpointError, match="type 99"):
+        by_id(99)
+
+
+def random_blocks(name: str, count: int) -> np.ndarray:
+    """Random bytes, with scales that are finite: what any writer can have stored."""
+    rng = np.random.default_rng(FORMATS[name].id)
+    fmt = FORMATS[name]
+    if fmt.plain:
+        return quantize(fmt, rng.standard_normal((count, 64), dtype=np.float32))
+    raw = rng.integers(0, 256, (count, 4 * fmt.bytes), np.uint8)
+    blocks = raw.view(fmt.layout)
+    for field in fmt.layout.names or ():
+        if fmt.layout[field] == np.dtype("<f2"):
+            blocks[field] = rng.standard_normal(blocks.shape)
+    return raw
+
+
+DECODED = [n for n in FORMATS if can_dequantize(FORMATS[n]) and n in Type.__members__ and n not in ("F64", "I8", "I16", "I32", "I64")]
+
+
+@pytest.mark.parametrize("name", [n for n in DECODED if n not in ("Q1_0", "Q2_0")])
+def test_decoding_equals_gguf_py(name: str) -> None:
+    raw = random_blocks(name, 37)
+    with np.errstate(over="ignore"):
+        theirs = gguf.quants.dequantize(raw, Type[name])
+    ours = dequantize(FORMATS[name], raw)
+    assert ours.dtype == np.float32
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_decoding_of_one_and_two_bit_blocks() -> None:
+    """gguf-py has no codec for these; the values are the definition's."""
+    half = np.frombuffer(np.float16(0.5).tobytes(), np.uint8)
+    one = np.concatenate([half, np.full(16, 0b00000101, np.uint8)])
+    np.testing.assert_array_equal(dequantize(FORMATS["Q1_0"], one), np.tile([0.5, -0.5, 0.5, -0.5, -0.5, -0.5, -0.5, -0.5], 16))
+    two = np.concatenate([half, np.full(16, 0b11100100, np.uint8)])
+    np.testing.assert_array_equal(dequantize(FORMATS["Q2_0"], two), np.tile([-0.5, 0.0, 0.5, 1.0], 16))
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("F64", "<f8"), ("I8", "i1"), ("I16", "<i2"), ("I32", "<i4"), ("I64", "<i8")])
+def test_plain_numbers(name: str, dtype: str) -> None:
+    values = np.array([[-3, 0, 7], [100, -100, 1]], dtype)
+    np.testing.assert_array_equal(dequantize(FORMATS[name], values.view(np.uint8)), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q4_0", "Q8_0"])
+def test_encoding_equals_gguf_py_byte_for_byte(name: str) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 5, 256), dtype=np.float32) * np.float32(10) ** rng.integers(-5, 5, (3, 5, 1)).astype(np.float32)
+    x[0, 0, :64] = 0
+    x[0, 1, :32] = np.linspace(-1, 1, 32) * 127  # halves: the rounding of ties
+    x[0, 2, :32] = np.arange(-16, 16) / 2
+    ours = quantize(FORMATS[name], x)
+    theirs = gguf.quants.quantize(x, Type[name])
+    np.testing.assert_array_equal(ours, theirs.view(np.uint8).reshape(ours.shape))
+
+
+def test_encoding_of_extremes() -> None:
+    x = np.array([[np.inf, -np.inf, np.nan, 1e38, 3.4e38, -0.0, 1e-45, 65520.0]], np.float32)
+    for name in ("F32", "BF16"):
+        theirs = gguf.quants.quantize(x, Type[name])
+        np.testing.assert_array_equal(quantize(FORMATS[name], x), theirs.view(np.uint8).reshape(1, -1))
+    assert np.isinf(dequantize(FORMATS["F16"], quantize(FORMATS["F16"], x))[0, -1])
+
+
+def test_a_format_without_a_codec_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="IQ2_XXS"):
+        dequantize(FORMATS["IQ2_XXS"], np.zeros(66, np.uint8))
+    with pytest.raises(UnsupportedError, match="Q4_K"):
+        quantize(FORMATS["Q4_K"], np.zeros(256, np.float32))
+    with pytest.raises(CheckpointError, match="33 elements"):
+        quantize(FORMATS["Q8_0"], np.zeros(33, np.float32))
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_swapping_twice_is_nothing_and_once_moves_only_wide_fields(name: str) -> None:
+    fmt = FORMATS[name]
+    raw = np.random.default_rng(0).integers(0, 256, (3, 2 * fmt.bytes), np.uint8)
+    swapped = fmt.swapped(raw)
+    np.testing.assert_array_equal(fmt.swapped(swapped), raw)
+    opposite = fmt.layout.newbyteorder(">")
+    for field in fmt.layout.names or ():
+        theirs, ours = swapped.view(opposite)[field], raw.view(fmt.layout)[field]
+        assert theirs.tobytes() == ours.astype(theirs.dtype).tobytes()
+    if name in ("Q4_0", "Q8_0"):
+        assert (swapped.reshape(-1, fmt.bytes)[:, 2:] == raw.reshape(-1, fmt.bytes)[:, 2:]).all()
+        assert (swapped.reshape(-1, fmt.bytes)[:, :2] == raw.reshape(-1, fmt.bytes)[:, 1::-1]).all()
+    if name == "Q6_K":
+        assert (swapped.reshape(-1, fmt.bytes)[:, :208] == raw.reshape(-1, fmt.bytes)[:, :208]).all()
+
+
+def test_empty_rows() -> None:
+    assert dequantize(FORMATS["Q8_0"], np.zeros((0, 68), np.uint8)).shape == (0, 64)
+    assert quantize(FORMATS["Q8_0"], np.zeros((0, 64), np.float32)).shape == (0, 68)
