@@ -1,7 +1,7 @@
 """Heron runs language models: GGUF files and safetensors folders in, text out.
 
-    model = heron.load("model.gguf")
-    print(model.generate("Once upon a time", max_tokens=50).text)
+model = heron.load("model.gguf")
+print(model.generate("Once upon a time", max_tokens=50).text)
 """
 
 from __future__ import annotations

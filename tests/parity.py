@@ -7,6 +7,7 @@ comparison to fail.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,9 @@ def prompt(vocab: int, length: int, seed: int = 0) -> list[int]:
 class Runner:
     """Several sequences over one executable, each with blocks and slots that are deliberately out of order."""
 
-    def __init__(self, model: Model, prepare: Prepare = reference_backend, options: Options | None = None, sequences: int = 3, context: int = 256) -> None:
+    def __init__(
+        self, model: Model, prepare: Prepare = reference_backend, options: Options | None = None, sequences: int = 3, context: int = 256
+    ) -> None:
         self.model = model
         self.executable = prepare(model, options or Options(kv_dtype="f32"))
         self.groups = self.executable.state_groups
@@ -141,7 +144,7 @@ def whole(runner: Runner, tokens: Sequence[int]) -> Logits:
 
 def chunks(runner: Runner, tokens: Sequence[int]) -> Logits:
     cuts = [0, 5, 6, 19, len(tokens)]
-    return np.concatenate([runner.step({0: tokens[a:b]})[0]["logits"] for a, b in zip(cuts[:-1], cuts[1:], strict=True)])
+    return np.concatenate([runner.step({0: tokens[a:b]})[0]["logits"] for a, b in itertools.pairwise(cuts)])
 
 
 def one_by_one(runner: Runner, tokens: Sequence[int]) -> Logits:
@@ -170,7 +173,9 @@ def difference(got: Logits, expected: Logits) -> float:
     return float(np.abs(got - expected).max() / expected.std())
 
 
-def check_parity(made: Tiny, *, length: int = 40, tolerance: float = TOLERANCE, prepare: Prepare = reference_backend, options: Options | None = None) -> Model:
+def check_parity(
+    made: Tiny, *, length: int = 40, tolerance: float = TOLERANCE, prepare: Prepare = reference_backend, options: Options | None = None
+) -> Model:
     """The four ways of computing logits all give transformers' own. Returns Heron's model."""
     model = build_model(Checkpoint(made.folder))
     tokens = prompt(model.vocab_size, length)
@@ -180,7 +185,8 @@ def check_parity(made: Tiny, *, length: int = 40, tolerance: float = TOLERANCE, 
         assert difference(got, expected) <= tolerance, f"{way.__name__} differs by {difference(got, expected):.2e}"
     sequences = [tokens, prompt(model.vocab_size, length - 9, 1), prompt(model.vocab_size, length - 21, 2)]
     for got, sequence in zip(ragged(Runner(model, prepare, options), sequences), sequences, strict=True):
-        assert difference(got, made.expected(sequence)) <= tolerance, f"a ragged mixture differs by {difference(got, made.expected(sequence)):.2e}"
+        off = difference(got, made.expected(sequence))
+        assert off <= tolerance, f"a ragged mixture differs by {off:.2e}"
     return model
 
 
@@ -226,5 +232,3 @@ def check_sensitive(made: Tiny, *, length: int = 40, ignore: Iterable[str] = ())
             unseen.append(key)
     assert not unseen, f"changing {', '.join(unseen)} changes nothing"
     return tried
-
-

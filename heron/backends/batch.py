@@ -40,7 +40,9 @@ class Batch:
     embeds: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))  #: [N, hidden]
     embed_rows: Ints = field(default_factory=lambda: _none(0))  #: [N] the tokens whose embeddings ``embeds`` replaces
     adapter: Ints = field(default_factory=lambda: _none(0))  #: [S] adapter of each sequence; 0 is none
-    parents: Ints = field(default_factory=lambda: _none(0))  #: [T] for speculation trees: the token's parent in ``tokens``, -1 for the context
+    parents: Ints = field(
+        default_factory=lambda: _none(0)
+    )  #: [T] each draft's parent in ``tokens``, -1 for the context; empty without a tree
     copies: tuple[tuple[str, int, int], ...] = ()  #: (group, source unit, destination unit), done before the step (copy on write)
 
     def __post_init__(self) -> None:
@@ -59,10 +61,10 @@ class Batch:
         """Raise BackendError where the arrays do not fit together."""
         starts = self.query_start
         if len(starts) != len(self.context_len) + 1 or starts[0] != 0 or starts[-1] != len(self.tokens) or (np.diff(starts) < 0).any():
-            raise BackendError(f"query_start {starts.tolist()} does not divide {len(self.tokens)} tokens among {len(self.context_len)} sequences")
+            raise BackendError(f"query_start {starts.tolist()} does not divide {len(self.tokens)} tokens among {self.sequences} sequences")
         if (self.lengths() > self.context_len).any():
             raise BackendError(f"context_len {self.context_len.tolist()} is shorter than the step's own tokens {self.lengths().tolist()}")
-        if len(self.rows) and not (0 <= self.rows.min() and self.rows.max() < len(self.tokens)):
+        if len(self.rows) and not (self.rows.min() >= 0 and self.rows.max() < len(self.tokens)):
             raise BackendError(f"rows {self.rows.tolist()} lie outside the step's {len(self.tokens)} tokens")
         if self.positions.shape[1:] != self.tokens.shape:
             raise BackendError(f"positions {self.positions.shape} do not fit {len(self.tokens)} tokens")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence as SequenceOf
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -109,7 +110,9 @@ class Model:
             size //= 2
         if asked and self._cache_bytes(size) > available_bytes():
             need, have = self._cache_bytes(size) / 2**30, available_bytes() / 2**30
-            raise RequestError(f"a context of {size} tokens needs {need:.1f} GiB of cache, and {have:.1f} GiB are free; ask for a smaller --ctx-size")
+            raise RequestError(
+                f"a context of {size} tokens needs {need:.1f} GiB of cache and {have:.1f} GiB are free; ask for a smaller --ctx-size"
+            )
         return size
 
     def _cache_bytes(self, context: int) -> int:
@@ -121,10 +124,10 @@ class Model:
         """Text (encoded with the model's special tokens), token ids (as they are) or chat messages (by the template) as ids."""
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt)
-        elif all(isinstance(item, dict) for item in prompt) and len(prompt):
-            ids = encode_chat(self.tokenizer, ChatTemplate.from_tokenizer(self.tokenizer), list(prompt))  # type: ignore[arg-type]
+        elif messages := [item for item in prompt if isinstance(item, dict)]:
+            ids = encode_chat(self.tokenizer, ChatTemplate.from_tokenizer(self.tokenizer), messages)
         else:
-            ids = [int(item) for item in prompt]  # type: ignore[call-overload]
+            ids = [int(item) for item in prompt if not isinstance(item, dict)]
             vocab = self.graph_model.vocab_size
             bad = next((i for i in ids if not 0 <= i < vocab), None)
             if bad is not None:
@@ -135,16 +138,19 @@ class Model:
 
     def _fits(self, ids: list[int]) -> None:
         if len(ids) >= self.context_length:
-            raise RequestError(
-                f"the prompt has {len(ids)} tokens and the context holds {self.context_length}; shorten it, or load with a larger --ctx-size"
-            )
+            room = self.context_length
+            raise RequestError(f"the prompt has {len(ids)} tokens, the context holds {room}; shorten it, or load with a larger --ctx-size")
 
     # Generation
 
     @overload
-    def generate(self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[False] = False, **sampling: Any) -> Generation: ...
+    def generate(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[False] = False, **sampling: Any
+    ) -> Generation: ...
     @overload
-    def generate(self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[True], **sampling: Any) -> Iterator[Piece]: ...
+    def generate(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, stream: Literal[True], **sampling: Any
+    ) -> Iterator[Piece]: ...
     def generate(
         self, prompt: Prompt, params: SamplingParams | None = None, *, stream: bool = False, **sampling: Any
     ) -> Generation | Iterator[Piece]:

@@ -132,20 +132,26 @@ class Builder:
 
     # Positions and attention
 
-    def rope(self, x: Value, positions: Value, frequencies: Weight, pairing: str, scale: float = 1.0, sections: tuple[int, ...] = ()) -> Value:
+    def rope(
+        self, x: Value, positions: Value, frequencies: Weight, pairing: str, scale: float = 1.0, sections: tuple[int, ...] = ()
+    ) -> Value:
         attrs: dict[str, Any] = {"pairing": pairing, "scale": scale} | ({"sections": sections} if sections else {})
         return self.call("rope", (x, positions), (frequencies,), **attrs)[0]
 
     def kv_write(self, key: Value, value: Value, state: State) -> None:
         self.call("kv_write", (key, value), writes=(state,))
 
-    def attend(self, query: Value, *key_value: Value, state: State | None = None, weights: Sequence[Weight | None] = (), **attrs: Any) -> Value:
+    def attend(
+        self, query: Value, *key_value: Value, state: State | None = None, weights: Sequence[Weight | None] = (), **attrs: Any
+    ) -> Value:
         return self.call("attend", (query, *key_value), weights, reads=(state,) if state else (), **attrs)[0]
 
     def latent_write(self, latent: Value, rope_key: Value, state: State) -> None:
         self.call("latent_write", (latent, rope_key), writes=(state,))
 
-    def latent_attend(self, nope: Value, rope: Value, key_up: Weight, value_up: Weight, state: State, scale: float, form: str = "auto") -> Value:
+    def latent_attend(
+        self, nope: Value, rope: Value, key_up: Weight, value_up: Weight, state: State, scale: float, form: str = "auto"
+    ) -> Value:
         return self.call("latent_attend", (nope, rope), (key_up, value_up), reads=(state,), scale=scale, form=form)[0]
 
     # Routing

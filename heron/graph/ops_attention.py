@@ -63,6 +63,7 @@ def _latent_attend(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     """
     key_up, value_up = weights
     assert key_up is not None and value_up is not None
-    check(key_up.shape[0] == inputs[0][1] == value_up.shape[0], f"{key_up.name} has {key_up.shape[0]} heads, queries {shape_str(inputs[0])}")
+    heads = (key_up.shape[0], value_up.shape[0])
+    check(heads == (inputs[0][1],) * 2, f"{key_up.name} and {value_up.name} have {heads} heads, queries {shape_str(inputs[0])}")
     check(attrs["form"] in ("auto", "absorbed", "expanded"), f"unknown form {attrs['form']!r} of latent attention")
     return ((*inputs[0][:2], value_up.shape[1]),)

@@ -66,17 +66,19 @@ class ModelBuilder(Builder):
             if tensor is None:
                 return None
             if part is not None:
-                axis = 0 if tensor.ndim < 3 else tensor.ndim - 2
+                axis = 0 if len(tensor.shape) < 3 else 1
                 if part[1] > tensor.shape[axis]:
-                    raise CheckpointError(f"{self.weights.checkpoint.path}: tensor {full!r} has shape {list(tensor.shape)}; rows {part} of it are needed")
+                    raise self._misshapen(full, tensor, f"at least {part[1]} rows")
                 tensor = AxisSlice(tensor, axis, *part)
             if tensor.shape != shape:
-                raise CheckpointError(
-                    f"{self.weights.checkpoint.path}: tensor {full!r} has shape {list(tensor.shape)}, the metadata say {list(shape)}"
-                )
+                raise self._misshapen(full, tensor, str(list(shape)))
             label = full if part is None else f"{full}[{part[0]}:{part[1]}]"
             self.weights.made[key] = Weight(label, tensor, role, unit)
         return self.weights.made[key]
+
+    def _misshapen(self, name: str, tensor: Tensor, wanted: str) -> CheckpointError:
+        where = self.weights.checkpoint.path
+        return CheckpointError(f"{where}: tensor {name!r} has shape {list(tensor.shape)}; by the metadata it should have {wanted}")
 
     def has(self, name: str) -> bool:
         return self.prefix + name in self.weights.checkpoint.tensors
@@ -90,7 +92,7 @@ class ModelBuilder(Builder):
         """A weight that the model computes from its hyperparameters (rope frequencies)."""
         key = (name, tuple(values))
         if key not in self.weights.made:
-            self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32), name), trainable=False)
+            self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32)), trainable=False)
         return self.weights.made[key]
 
     def layer_state(self, name: str, group: Group, **fields: Field) -> State:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from heron.backends.batch import Batch
 from heron.backends.reference.core import softmax
-from heron.backends.reference.step import Array, Step, kernel, weight
+from heron.backends.reference.step import Array, Step, given, kernel, weight
 from heron.errors import UnsupportedError
 from heron.graph.graph import Node
 
@@ -23,8 +23,7 @@ Bools = NDArray[np.bool_]
 
 @kernel("rope")
 def rope(step: Step, node: Node, x: Array, positions: Ints) -> tuple[Array, ...]:
-    frequencies = weight(step, node, 0)
-    assert frequencies is not None
+    frequencies = given(step, node, 0)
     n = len(frequencies)
     sections = node.attrs.get("sections", ())
     axis = np.repeat(np.arange(len(sections)), sections) if sections else np.zeros(n, np.intp)
@@ -157,8 +156,7 @@ def _stored(step: Step, node: Node, s: int) -> Ints:
 
 @kernel("latent_attend")
 def latent_attend(step: Step, node: Node, q_nope: Array, q_rope: Array) -> tuple[Array, ...]:
-    key_up, value_up = weight(step, node, 0), weight(step, node, 1)  # [H, rank, Dn], [H, Dv, rank]
-    assert key_up is not None and value_up is not None
+    key_up, value_up = given(step, node, 0), given(step, node, 1)  # [H, rank, Dn], [H, Dv, rank]
     batch, state, scale = step.batch, node.reads[0], np.float32(node.attrs["scale"])
     parts = []
     for s in range(batch.sequences):

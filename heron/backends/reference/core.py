@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.backends.reference.step import Array, Step, kernel, weight
+from heron.backends.reference.step import Array, Step, given, kernel, weight
 from heron.graph.dims import resolve_shape
 from heron.graph.graph import Node
 
@@ -45,9 +46,7 @@ def softmax(x: Array) -> Array:
 
 @kernel("embed")
 def embed(step: Step, node: Node, ids: Ints) -> tuple[Array, ...]:
-    table = weight(step, node, 0)
-    assert table is not None
-    return (table[ids],)
+    return (given(step, node, 0)[ids],)
 
 
 @kernel("insert_embeds")
@@ -60,9 +59,8 @@ def insert_embeds(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
 
 @kernel("linear")
 def linear(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
-    matrix, bias = weight(step, node, 0), weight(step, node, 1)
-    assert matrix is not None
-    y = x @ matrix.T
+    bias = weight(step, node, 1)
+    y = x @ given(step, node, 0).T
     return (y if bias is None else y + bias,)
 
 
@@ -94,12 +92,12 @@ def mul(step: Step, node: Node, x: Array, y: Array) -> tuple[Array, ...]:
 
 @kernel("bias")
 def bias(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
-    return (x + weight(step, node, 0),)
+    return (x + given(step, node, 0),)
 
 
 @kernel("gain")
 def gain(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
-    return (x * weight(step, node, 0),)
+    return (x * given(step, node, 0),)
 
 
 @kernel("scale")
@@ -149,7 +147,7 @@ def pool(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
         return (x[starts[:-1]],)
     if node.attrs["kind"] == "last":
         return (x[starts[1:] - 1],)
-    return (np.stack([x[a:b].mean(axis=0) for a, b in zip(starts[:-1], starts[1:], strict=True)]),)
+    return (np.stack([x[a:b].mean(axis=0) for a, b in itertools.pairwise(starts)]),)
 
 
 @kernel("lora")

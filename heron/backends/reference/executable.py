@@ -27,7 +27,7 @@ class ReferenceExecutable(Executable):
         self._graphs = {name: decompose(graph) for name, graph in model.entries.items()}
         missing = sorted({node.op for graph in self._graphs.values() for node in graph.nodes} - KERNELS.keys())
         if missing:
-            raise UnsupportedError(f"the reference backend has no kernel for {', '.join(missing)}, which this {model.architecture} model uses")
+            raise UnsupportedError(f"the reference backend has no kernel for {', '.join(missing)}, which {model.architecture} uses")
         self._tapped: dict[tuple[str, tuple[str, ...]], Graph] = {}
         self._weights: dict[int, tuple[Weight, Array]] = {}
         self._adapters: dict[int, Adapter] = {}
@@ -53,7 +53,7 @@ class ReferenceExecutable(Executable):
             values.update(zip(node.outputs, results, strict=True))
         arrays = {name: np.asarray(values[value], np.float32) for name, value in graph.outputs.items()}
         logits = arrays.get("logits", np.zeros((0, 1), np.float32))
-        return Done(Result(arrays, ~np.isfinite(logits).all(axis=-1)))
+        return Done(Result(arrays, np.logical_not(np.isfinite(logits).all(axis=-1))))
 
     def _graph(self, entry: str, want: tuple[str, ...]) -> Graph:
         if entry not in self._graphs:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from heron.backends.reference.attention import refuse_trees
-from heron.backends.reference.step import Array, Step, kernel, weight
+from heron.backends.reference.step import Array, Step, given, kernel, weight
 from heron.graph.graph import Node
 
 
@@ -39,8 +39,7 @@ def _scan(step: Step, node: Node, field: str, advance: Callable[[int, Array], Ar
 
 @kernel("causal_conv")
 def causal_conv(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
-    taps, bias = weight(step, node, 0), weight(step, node, 1)  # [C, K]
-    assert taps is not None
+    taps, bias = given(step, node, 0), weight(step, node, 1)  # [C, K]
     y = np.empty_like(x)
 
     def advance(token: int, window: Array) -> Array:

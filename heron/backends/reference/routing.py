@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.backends.reference.step import AnyArray, Array, Step, kernel, weight
+from heron.backends.reference.step import AnyArray, Array, Step, given, kernel, weight
 from heron.graph.graph import Node
 
 Ints = NDArray[np.int32]
@@ -45,8 +45,7 @@ def normalize(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
 
 @kernel("expert_linear")
 def expert_linear(step: Step, node: Node, x: Array, ids: Ints) -> tuple[Array, ...]:
-    matrices, bias = weight(step, node, 0), weight(step, node, 1)
-    assert matrices is not None
+    matrices, bias = given(step, node, 0), weight(step, node, 1)
     y = np.zeros((*ids.shape, matrices.shape[1]), np.float32)
     for expert in range(len(matrices)):
         token, choice = np.nonzero(ids == expert + node.attrs["first"])

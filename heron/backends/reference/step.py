@@ -62,7 +62,14 @@ def kernel(name: str) -> Callable[[Kernel], Kernel]:
     return register
 
 
+def given(step: Step, node: Node, i: int) -> Array:
+    """The node's i-th weight in f32, which it must have."""
+    weight = node.weights[i]
+    assert weight is not None, f"{node} lacks weight {i}"
+    return step.weight(weight)
+
+
 def weight(step: Step, node: Node, i: int) -> Array | None:
     """The node's i-th weight in f32, or None where it has none."""
-    given = node.weights[i] if i < len(node.weights) else None
-    return None if given is None else step.weight(given)
+    found = node.weights[i] if i < len(node.weights) else None
+    return None if found is None else step.weight(found)

@@ -20,7 +20,10 @@ ALIASES = frozenset({"reshape"})
 
 @dataclass(frozen=True)
 class Plan:
-    """``buffer_of`` gives each value its buffer (-1 for the graph's inputs); ``sizes[b]`` all sizes, in elements, that buffer b must hold."""
+    """``buffer_of`` gives each value its buffer, -1 for the graph's inputs.
+
+    ``sizes[b]`` are all the sizes, in elements, that buffer b must hold.
+    """
 
     buffer_of: Mapping[Value, int]
     sizes: tuple[tuple[Size, ...], ...]
