@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import TracebackType
 
 from heron.checkpoint.gguf import read_gguf
+from heron.checkpoint.hf import open_folder
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.tensor import Tensor
 from heron.errors import CheckpointError
@@ -33,8 +35,9 @@ class Checkpoint:
         Raises CheckpointError when it is missing or damaged, UnsupportedError when Heron cannot read its kind.
         """
         self.path = Path(path)
-        self.source = "gguf"
-        self.metadata, self.tensors = read_gguf(self.path)
+        found = locate(self.path)
+        self.source = "hf" if found.is_dir() else "gguf"
+        self.metadata, self.tensors = open_folder(found) if found.is_dir() else read_gguf(found)
         self.architecture = self.metadata.text("general.architecture")
 
     def close(self) -> None:
@@ -56,3 +59,21 @@ class Checkpoint:
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, {self.architecture}, {len(self.tensors)} tensors)"
+
+
+def locate(path: Path) -> Path:
+    """The GGUF file or HF folder that `path` means: itself, the one GGUF model in a folder, or a safetensors file's folder.
+
+    Raises CheckpointError when there is none, or more than one.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder; check the path")
+    if path.is_file():
+        return path.parent if path.suffix == ".safetensors" else path
+    files = sorted(path.glob("*.gguf"))
+    if (path / "config.json").is_file() or not files:
+        return path
+    first = [f for f in files if not re.search(r"-\d{5}-of-\d{5}$", f.stem) or "-00001-of-" in f.stem]
+    if len(first) > 1:
+        raise CheckpointError(f"{path}: {len(first)} models are in this folder ({first[0].name}, {first[1].name}, ...); name one of them")
+    return (first or files)[0]

@@ -35,6 +35,10 @@ class Tensor(ABC):
         """
 
     @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
     def row_length(self) -> int:
         """Elements in a row."""
         return self.shape[-1] if self.shape else 1

@@ -188,11 +188,11 @@ class MapValues(Tensor):
 
 
 class Const(Tensor):
-    """Numbers that are in no file: float32 values in `format` (F32 by default)."""
+    """Numbers that are in no file: float32 values in `format` (F32 by default). `name` is for messages."""
 
-    def __init__(self, values: ArrayLike, format: Format = FORMATS["F32"]) -> None:
+    def __init__(self, values: ArrayLike, name: str = "", format: Format = FORMATS["F32"]) -> None:
         array = np.asarray(values, np.float32)
-        self.shape, self.format = array.shape, format
+        self.name, self.shape, self.format = name, array.shape, format
         self._rows = quantize(format, array.reshape(-1, self.row_length))
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:

@@ -1,0 +1,119 @@
+"""A HF folder shown as if it were a GGUF file: config.json becomes metadata, tensors get GGUF's names and layout.
+
+A family registers an HFMapping for each `model_type`: how its configuration becomes metadata, which names gguf-py's
+tensor map does not know, and how its layout differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from heron.checkpoint.hf_config import common_metadata, rope_tensors, text_config
+from heron.checkpoint.hf_names import NameMap
+from heron.checkpoint.json_file import read_object
+from heron.checkpoint.metadata import Metadata
+from heron.checkpoint.safetensors import read_folder
+from heron.checkpoint.tensor import Tensor
+from heron.checkpoint.transforms import Transform
+from heron.checkpoint.views import Const
+from heron.errors import CheckpointError, UnsupportedError
+
+__all__ = ["MAPPINGS", "HFMapping", "common_metadata", "open_folder", "register", "text_config"]
+
+
+@dataclass(frozen=True)
+class HFMapping:
+    """How a `model_type` becomes GGUF.
+
+    architecture  GGUF's name of it
+    metadata      config.json -> GGUF keys; those without "general." or "tokenizer." get "{architecture}." before them
+    renames       (regex of the whole HF name, replacement), tried before gguf-py's tensor map
+    transforms    layout differences, applied in this order
+    ignore        regexes (search) of HF tensors that the model does not need
+    constants     config.json -> tensors that GGUF files have and HF folders compute (name -> values)
+    """
+
+    architecture: str
+    metadata: Callable[[Metadata], dict[str, Any]] = common_metadata
+    renames: tuple[tuple[str, str], ...] = ()
+    transforms: tuple[Transform, ...] = ()
+    ignore: tuple[str, ...] = ()
+    constants: Callable[[Metadata], Mapping[str, ArrayLike]] = rope_tensors
+
+
+MAPPINGS: dict[str, HFMapping] = {}
+
+
+def register(model_type: str, mapping: HFMapping) -> None:
+    """Let folders whose config.json has this `model_type` be opened."""
+    MAPPINGS[model_type] = mapping
+
+
+def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them.
+
+    Raises CheckpointError for a damaged or incomplete folder and for tensors that the family does not know,
+    UnsupportedError for a `model_type` that no family has registered, and for quantized checkpoints.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: no config.json; this is not a model's folder, or its download is not complete")
+    config = Metadata(read_object(path), where=str(path))
+    model_type = config.text("model_type")
+    mapping = MAPPINGS.get(model_type)
+    if mapping is None:
+        raise UnsupportedError(f"{path}: model_type {model_type!r} is not supported; known are {', '.join(sorted(MAPPINGS)) or 'none'}")
+    if config.get("quantization_config") is not None:
+        method = config.table("quantization_config").get("quant_method", "unknown")
+        raise UnsupportedError(f"{path}: quantized with {method!r}, which cannot be read yet; use the unquantized model, or a GGUF file")
+    config = text_config(config)
+    metadata = _metadata(config, mapping, folder.resolve().name)
+    names = NameMap(mapping.architecture, mapping.renames + sum((t.renames for t in mapping.transforms), ()), mapping.ignore)
+    tensors = _named(folder, names)
+    tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
+    for transform in mapping.transforms:
+        tensors = transform.to_gguf(tensors, metadata)
+    return metadata, _tied(tensors, config)
+
+
+def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
+    metadata = Metadata({"general.architecture": mapping.architecture, "general.name": name}, where=config.where)
+    for key, value in mapping.metadata(config).items():
+        metadata[key if key.startswith(("general.", "tokenizer.")) else f"{mapping.architecture}.{key}"] = value
+    return metadata
+
+
+def _named(folder: Path, names: NameMap) -> dict[str, Tensor]:
+    """The folder's tensors under the names that the map gives them."""
+    stored = read_folder(folder, wanted=lambda name: not names.ignored(name))
+    origin: dict[str, str] = {}
+    unknown = []
+    for name in stored:
+        gguf_name = names(name)
+        if gguf_name is None:
+            unknown.append(name)
+        elif gguf_name in origin:
+            raise CheckpointError(f"{folder}: tensors {origin[gguf_name]!r} and {name!r} are both {gguf_name}; the folder mixes two models")
+        else:
+            origin[gguf_name] = name
+    if unknown:
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise CheckpointError(
+            f"{folder}: the {names.architecture} family does not know the tensors {', '.join(unknown[:3])}{more}; "
+            "the folder is of a variant that is not supported"
+        )
+    return {gguf_name: stored[name] for gguf_name, name in origin.items()}
+
+
+def _tied(tensors: dict[str, Tensor], config: Metadata) -> dict[str, Tensor]:
+    """GGUF files of models with tied embeddings have token_embd only; HF folders may store either, or both."""
+    if "token_embd.weight" not in tensors and "output.weight" in tensors:
+        tensors["token_embd.weight"] = tensors["output.weight"]
+    if config.flag("tie_word_embeddings", False) and "token_embd.weight" in tensors:
+        tensors.pop("output.weight", None)
+    return tensors

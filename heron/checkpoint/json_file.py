@@ -1,0 +1,45 @@
+"""JSON that may be anything, as an object or a CheckpointError."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from heron.errors import CheckpointError
+
+# The configuration of a model takes kilobytes, the index of a thousand shards a few megabytes.
+MAX_BYTES = 64 << 20
+
+
+def parse_object(raw: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in `raw`. `where` names it in errors.
+
+    Raises CheckpointError for anything else: not JSON, another type, a name given twice, nesting too deep.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise CheckpointError(f"{where}: the name {twice!r} occurs twice in one object; download or convert the file again")
+        return found
+
+    try:
+        value = json.loads(raw.decode(), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or an integer of thousands of digits
+        raise CheckpointError(f"{where}: this is not JSON ({error}); download or convert the file again") from None
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{where}: this is a JSON {type(value).__name__} where an object must be; download or convert the file again")
+    return value
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that the file holds. Raises CheckpointError as `parse_object`, and when it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a JSON file of a model (at most {MAX_BYTES})")
+        return parse_object(path.read_bytes(), str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions") from None
