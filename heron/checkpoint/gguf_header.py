@@ -91,7 +91,7 @@ def parse_header(data: NDArray[np.uint8], where: str) -> Header:
     metadata = Metadata(where=where)
     for _ in range(n_pairs):
         _read_pair(cursor, metadata)
-    alignment = _alignment(metadata)
+    alignment = check_alignment(metadata)
     described = [_read_tensor(cursor) for _ in range(n_tensors)]
     data_offset = -(-cursor.at // alignment) * alignment
     tensors = _place(cursor, described, data_offset, alignment)
@@ -211,7 +211,8 @@ def _read_array(cursor: _Cursor, key: str) -> Any:
     return raw.view(cursor.order + SCALARS[type]).astype(dtype)
 
 
-def _alignment(metadata: Metadata) -> int:
+def check_alignment(metadata: Metadata) -> int:
+    """What tensor offsets are multiples of. Raises CheckpointError when the metadata name no valid one."""
     alignment = metadata.integer("general.alignment", DEFAULT_ALIGNMENT)
     kind = metadata.types.get("general.alignment", ValueType.UINT32)
     if kind != ValueType.UINT32 or alignment < 8 or alignment & (alignment - 1):
