@@ -21,6 +21,7 @@ class Checkpoint:
     metadata      GGUF keys; a dict with type-checked getters
     tensors       canonical GGUF name -> Tensor
     architecture  GGUF's name of the architecture
+    files         the files that the tensors are in
     """
 
     path: Path
@@ -28,6 +29,7 @@ class Checkpoint:
     metadata: Metadata
     tensors: dict[str, Tensor]
     architecture: str
+    files: list[Path]
 
     def __init__(self, path: str | Path) -> None:
         """Open a GGUF file (any shard of a split one) or a folder that holds a model.
@@ -37,7 +39,7 @@ class Checkpoint:
         self.path = Path(path)
         found = locate(self.path)
         self.source = "hf" if found.is_dir() else "gguf"
-        self.metadata, self.tensors = open_folder(found) if found.is_dir() else read_gguf(found)
+        self.metadata, self.tensors, self.files = open_folder(found) if found.is_dir() else read_gguf(found)
         self.architecture = self.metadata.text("general.architecture")
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ _SHARD_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.g
 _TOGETHER = "the shards are of different models or splits: download them again together"
 
 
-def read_gguf(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
-    """Open a GGUF file; of a split one, any shard may be named and all are opened.
+def read_gguf(path: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
+    """Open a GGUF file; of a split one, any shard may be named and all are opened: (metadata, tensors, files).
 
     Metadata are those of the first shard, without the `split.*` keys of a split file.
     Raises CheckpointError for a damaged file and for missing, swapped or mixed shards.
@@ -26,7 +26,7 @@ def read_gguf(path: Path) -> tuple[Metadata, dict[str, Tensor]]:
     header, tensors = _open(path)
     count = header.metadata.integer("split.count", 1)
     if count <= 1 and "split.no" not in header.metadata:
-        return header.metadata, tensors
+        return header.metadata, tensors, [path]
     return _read_shards(path, count)
 
 
@@ -40,7 +40,7 @@ def _open(path: Path) -> tuple[Header, dict[str, Tensor]]:
     return header, tensors
 
 
-def _read_shards(path: Path, count: int) -> tuple[Metadata, dict[str, Tensor]]:
+def _read_shards(path: Path, count: int) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     paths = _shard_paths(path, count)
     metadata = Metadata()
     tensors: dict[str, Tensor] = {}
@@ -59,7 +59,7 @@ def _read_shards(path: Path, count: int) -> tuple[Metadata, dict[str, Tensor]]:
         raise CheckpointError(f"{paths[0]}: the shards should hold {total} tensors, but hold {len(tensors)}; {_TOGETHER}")
     for key in [k for k in metadata if k.startswith("split.")]:
         del metadata[key]
-    return metadata, tensors
+    return metadata, tensors, paths
 
 
 def _shard_paths(path: Path, count: int) -> list[Path]:

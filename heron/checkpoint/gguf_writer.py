@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -158,4 +158,5 @@ def _appearing(path: Path) -> Iterator[BinaryIO]:
             f"{path}: cannot be written ({error.strerror or error}); check the folder and the space on its disk"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()

@@ -54,8 +54,8 @@ def register(model_type: str, mapping: HFMapping) -> None:
     MAPPINGS[model_type] = mapping
 
 
-def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor]]:
-    """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them.
+def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
+    """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them, and the files of its weights.
 
     Raises CheckpointError for a damaged or incomplete folder and for tensors that the family does not know,
     UnsupportedError for a `model_type` that no family has registered, and for quantized checkpoints.
@@ -74,11 +74,11 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor]]:
     config = text_config(config)
     metadata = _metadata(config, mapping, folder.resolve().name)
     names = NameMap(mapping.architecture, mapping.renames + sum((t.renames for t in mapping.transforms), ()), mapping.ignore)
-    tensors = _named(folder, names)
+    tensors, files = _named(folder, names)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:
         tensors = transform.to_gguf(tensors, metadata)
-    return metadata, _tied(tensors, config)
+    return metadata, _tied(tensors, config), files
 
 
 def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
@@ -88,9 +88,9 @@ def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
     return metadata
 
 
-def _named(folder: Path, names: NameMap) -> dict[str, Tensor]:
-    """The folder's tensors under the names that the map gives them."""
-    stored = read_folder(folder, wanted=lambda name: not names.ignored(name))
+def _named(folder: Path, names: NameMap) -> tuple[dict[str, Tensor], list[Path]]:
+    """The folder's tensors under the names that the map gives them, and their files."""
+    stored, files = read_folder(folder, wanted=lambda name: not names.ignored(name))
     origin: dict[str, str] = {}
     unknown = []
     for name in stored:
@@ -107,7 +107,7 @@ def _named(folder: Path, names: NameMap) -> dict[str, Tensor]:
             f"{folder}: the {names.architecture} family does not know the tensors {', '.join(unknown[:3])}{more}; "
             "the folder is of a variant that is not supported"
         )
-    return {gguf_name: stored[name] for gguf_name, name in origin.items()}
+    return {gguf_name: stored[name] for gguf_name, name in origin.items()}, files
 
 
 def _tied(tensors: dict[str, Tensor], config: Metadata) -> dict[str, Tensor]:

@@ -94,19 +94,18 @@ def _check_cover(path: Path, spans: list[tuple[int, int, str]], offset: int, siz
         raise CheckpointError(f"{path}: at byte {offset + reached}: {size - reached} bytes after the last tensor belong to none; {_AGAIN}")
 
 
-def read_folder(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-    """The wanted tensors of a model's folder: one file, or the shards that an index names.
+def read_folder(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> tuple[dict[str, Tensor], list[Path]]:
+    """The wanted tensors of a model's folder, and the files that they are in: one, or the shards that an index names.
 
     Raises CheckpointError where shards are missing or do not hold what the index says.
     """
     index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        return read_safetensors(folder / "model.safetensors", wanted)
-    if index.is_file():
+    whole = folder / "model.safetensors"
+    if index.is_file() and not whole.is_file():
         return _read_shards(index, wanted)
-    files = sorted(folder.glob("*.safetensors"))
+    files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
-        return read_safetensors(files[0], wanted)
+        return read_safetensors(files[0], wanted), files
     if files:
         raise CheckpointError(f"{folder}: {len(files)} safetensors files but no {index.name} to say what they hold; download it too")
     if any(folder.glob("*.bin")):
@@ -114,7 +113,7 @@ def read_folder(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     raise CheckpointError(f"{folder}: no *.safetensors file; this is not a model's folder, or its download is not complete")
 
 
-def _read_shards(index: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+def _read_shards(index: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index}: no weight_map that says which shard holds which tensor; download it again")
@@ -139,4 +138,4 @@ def _read_shards(index: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor
                 "the shards are swapped or of different models: download them again together"
             )
         tensors |= found
-    return tensors
+    return tensors, [index.parent / file for file in shards]
