@@ -84,7 +84,7 @@ def _heads(values: dict[str, Any]) -> None:
 
 
 def _windows(config: Metadata, values: dict[str, Any]) -> None:
-    """The sliding window, and which layers have it (True) where not all do."""
+    """The sliding window, and which layers have it (True) where the configuration tells them apart."""
     window = config.integer("sliding_window", None)
     if window is None or not config.flag("use_sliding_window", True):
         return
@@ -93,12 +93,11 @@ def _windows(config: Metadata, values: dict[str, Any]) -> None:
         local = [kind == "sliding_attention" for kind in types]
     elif period:
         local = [(layer + 1) % period != 0 for layer in range(min(config.integer("num_hidden_layers"), _LAYERS))]
-    else:
-        local = [True]
-    if any(local):
+    else:  # in all layers alike
         values["attention.sliding_window"] = window
-    if any(local) and not all(local):
-        values["attention.sliding_window_pattern"] = local
+        return
+    if any(local):
+        values |= {"attention.sliding_window": window, "attention.sliding_window_pattern": local}
 
 
 def rope_parameters(config: Metadata) -> tuple[Metadata, Metadata | None]:
@@ -197,7 +196,7 @@ def rope_tensors(config: Metadata) -> dict[str, NDArray[np.float32]]:
 
 def _llama3_divisors(config: Metadata, rope: Metadata) -> NDArray[np.float32]:
     """Long waves are stretched by `factor`, short ones are not, and those between by a blend (Llama 3.1's published rule)."""
-    dims = int(common_metadata(config)["rope.dimension_count"])
+    dims = Metadata(common_metadata(config), where=config.where).integer("rope.dimension_count", minimum=2)
     frequencies = rope.number("rope_theta") ** (-np.arange(0, dims, 2, dtype=np.float64) / dims)
     turns = rope.integer("original_max_position_embeddings") * frequencies / (2 * pi)  # within the trained context
     low, high, factor = rope.number("low_freq_factor"), rope.number("high_freq_factor"), rope.number("factor")

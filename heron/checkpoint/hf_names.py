@@ -9,6 +9,9 @@ from typing import Any
 # Buffers that some versions of transformers saved and that every model computes for itself.
 IGNORED = (r"(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$", r"\.masked_bias$", r"(^|\.)position_ids$")
 
+# Names that gguf-py's map expects spelled as weights and biases are.
+_SPELLINGS = ((".e_score_correction_bias", ".e_score_correction.bias"),)
+
 _LAYER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 
 
@@ -28,6 +31,8 @@ class NameMap:
         for pattern, replacement in self._renames:
             if match := pattern.fullmatch(name):
                 return match.expand(replacement)
+        for theirs, ours in _SPELLINGS:
+            name = name.replace(theirs, ours)
         # gguf-py's map has an entry for each layer; the names of layer 0 tell those of the others.
         layers = _LAYER.findall(name)
         if not layers:

@@ -55,8 +55,7 @@ class Metadata(dict[str, Any]):
         value = self._get(key, default)
         if value is default:
             return value
-        # An integer too large for a float would raise in the conversion.
-        if not (_is_int(value) and abs(value) < 1 << 64) and not (isinstance(value, float) and isfinite(value)):
+        if not _is_int(value) and not (isinstance(value, float) and isfinite(value)):
             raise self._wrong(key, "a finite number")
         return float(value)
 
@@ -89,7 +88,7 @@ class Metadata(dict[str, Any]):
         value = self._get(key, default)
         if value is default:
             return value
-        if isinstance(value, list) and all(_is_int(v) and abs(v) < 1 << 63 for v in value):
+        if isinstance(value, list) and all(_is_int(v) and v < 1 << 63 for v in value):
             return np.array(value, np.int64)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
             raise self._wrong(key, "an array of integers")
@@ -100,7 +99,7 @@ class Metadata(dict[str, Any]):
         value = self._get(key, default)
         if value is default:
             return value
-        if isinstance(value, list) and all(isinstance(v, float) or (_is_int(v) and abs(v) < 1 << 64) for v in value):
+        if isinstance(value, list) and all(isinstance(v, float) or _is_int(v) for v in value):
             value = np.array(value, np.float64)
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf":
             raise self._wrong(key, "an array of numbers")
@@ -112,7 +111,7 @@ class Metadata(dict[str, Any]):
         value = self._get(key, default)
         if value is default:
             return value
-        array = np.asarray(value) if isinstance(value, list) and all(isinstance(v, bool) for v in value) else value
+        array = np.asarray(value, np.bool_) if isinstance(value, list) and all(isinstance(v, bool) for v in value) else value
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "biu" or (array > 1).any() or (array < 0).any():
             raise self._wrong(key, "an array of booleans")
         return [bool(v) for v in array]
@@ -158,4 +157,5 @@ def describe(value: Any) -> str:
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether it is an integer, and one of 64 bits: a config.json may hold any, which no tensor or float could take."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 64

@@ -29,7 +29,7 @@ def hyperparameter(metadata: Metadata, key: str) -> int:
     return metadata.integer(f"{metadata.text('general.architecture')}.{key}", minimum=1)
 
 
-def _matching(tensors: Tensors, patterns: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+def matching(tensors: Tensors, patterns: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
     """The tensors whose whole name matches one of the patterns."""
     regex = re.compile("|".join(f"(?:{p})" for p in patterns))
     yield from [(name, tensor) for name, tensor in tensors.items() if regex.fullmatch(name)]
@@ -65,10 +65,10 @@ class Elementwise(Transform):
     def inverse(self, tensor: Tensor) -> Tensor: ...
 
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
-        return tensors | {name: self.forward(tensor) for name, tensor in _matching(tensors, self.patterns)}
+        return tensors | {name: self.forward(tensor) for name, tensor in matching(tensors, self.patterns)}
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
-        return tensors | {name: self.inverse(tensor) for name, tensor in _matching(tensors, self.patterns)}
+        return tensors | {name: self.inverse(tensor) for name, tensor in matching(tensors, self.patterns)}
 
 
 class NormPlusOne(Elementwise):
@@ -131,14 +131,14 @@ class UnpermuteRope(Transform):
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
         for pattern, key in self.heads:
-            for name, tensor in _matching(tensors, (pattern,)):
+            for name, tensor in matching(tensors, (pattern,)):
                 result[name] = HalfPaired(tensor, hyperparameter(metadata, key))
         return result
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
         for pattern, key in self.heads:
-            for name, tensor in _matching(tensors, (pattern,)):
+            for name, tensor in matching(tensors, (pattern,)):
                 result[name] = tensor.source if isinstance(tensor, HalfPaired) else to_halves(tensor, hyperparameter(metadata, key))
         return result
 
@@ -181,7 +181,7 @@ class SplitQKV(Transform):
 
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        for name, tensor in _matching(tensors, self.patterns):
+        for name, tensor in matching(tensors, self.patterns):
             del result[name]
             for part, piece in zip("qkv", split_grouped(tensor, *self._sizes(metadata)), strict=True):
                 result[name.replace("attn_qkv", f"attn_{part}")] = piece
@@ -192,7 +192,7 @@ class SplitQKV(Transform):
         groups, _ = self._sizes(metadata)
         for name in [n.replace("attn_q.", "attn_qkv.") for n in tensors]:
             parts = [name.replace("attn_qkv", f"attn_{part}") for part in "qkv"]
-            if any(True for _ in _matching({name: tensors[parts[0]]}, self.patterns)):
+            if any(True for _ in matching({name: tensors[parts[0]]}, self.patterns)):
                 result[name] = merge_grouped([result.pop(part) for part in parts], groups)
         return result
 
@@ -239,7 +239,7 @@ class StackExperts(Transform):
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        for name, tensor in _matching(tensors, (r"blk\.\d+\.ffn_(gate|up|down)_exps\.(weight|bias)",)):
+        for name, tensor in matching(tensors, (r"blk\.\d+\.ffn_(gate|up|down)_exps\.(weight|bias)",)):
             del result[name]
             stem, suffix = name.rsplit(".", 1)
             for expert in range(tensor.shape[0]):
@@ -261,7 +261,7 @@ class SplitKVB(Transform):
 
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        for name, tensor in _matching(tensors, self.patterns):
+        for name, tensor in matching(tensors, self.patterns):
             heads, nope, value = self._sizes(metadata)
             key_part, value_part = split_grouped(result.pop(name), heads, (nope, value))
             rank = tensor.shape[1]
@@ -271,7 +271,7 @@ class SplitKVB(Transform):
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        for name, _ in _matching(tensors, [p.replace("kv_b", "k_b") for p in self.patterns]):
+        for name, _ in matching(tensors, [p.replace("kv_b", "k_b") for p in self.patterns]):
             key_part = TransposedView(result.pop(name))
             value_part = result.pop(name.replace("attn_k_b", "attn_v_b"))
             joined = Concat([key_part, value_part], axis=1)

@@ -77,7 +77,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "huge array of strings": (with_pairs(pair("x", ARRAY, array(STRING, [], length=HUGE))), "the length of the array 'x'"),
     "array of strings, one of them huge": (with_pairs(pair("x", ARRAY, TWO_STRINGS)), "beyond the end"),
     "array of strings beyond the end": (with_pairs(pair("x", ARRAY, array(STRING, ["a"], length=20))), "byte .*array 'x'"),
-    "array of strings, not UTF-8": (with_pairs(pair("x", ARRAY, array(STRING, [b"ok", b"\xc3("]))), "array 'x' has a string that is not UTF-8"),
+    "array of strings, not UTF-8": (with_pairs(pair("x", ARRAY, array(STRING, [b"ok", b"\xc3("]))), "array 'x' has a string .* not UTF-8"),
     "array of booleans with a 7": (with_pairs(pair("x", ARRAY, array(BOOL, [0, 1, 7]))), "booleans holds 7"),
     # alignment
     "alignment 0": (with_pairs(pair("general.alignment", U32, 0)), "general.alignment is 0"),
@@ -114,7 +114,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     # what a model must say
     "no architecture": (bare(pair("x", U8, 1)), "general.architecture is missing"),
     "architecture is a number": (bare(pair("general.architecture", U32, 7)), "general.architecture must be a string, but is 7"),
-    "architecture is an array": (bare(pair("general.architecture", ARRAY, array(STRING, ["llama"]))), "a string, but is an array of 1 strings"),
+    "architecture is an array": (bare(pair("general.architecture", ARRAY, array(STRING, ["llama"]))), "but is an array of 1 strings"),
     "split count is a string": (with_pairs(pair("split.count", STRING, "two")), "split.count must be an integer"),
     "split count is negative": (with_pairs(pair("split.count", I32, -1)), "split.count must be an integer of at least 0"),
     "a shard whose name is no shard's": (with_pairs(pair("split.count", U32, 2), pair("split.no", U32, 0)), "its name does not say which"),
