@@ -62,6 +62,7 @@ class Tiny:
 
 def tiny(config: Any, folder: Path, *, auto: Any = transformers.AutoModelForCausalLM, seed: int = 0, sharp: float = 2.5) -> Tiny:
     """A model of this configuration with every parameter random, saved to ``folder``. ``sharp`` scales queries and keys."""
+    load_families()  # so that Checkpoint can open the folder
     torch.manual_seed(seed)
     config._attn_implementation = "eager"
     model = auto.from_config(config, attn_implementation="eager").eval().float()
@@ -77,6 +78,8 @@ def tiny(config: Any, folder: Path, *, auto: Any = transformers.AutoModelForCaus
 
 def _random(name: str, parameter: torch.Tensor, sharp: float) -> torch.Tensor:
     noise = torch.randn_like(parameter)
+    if "q_norm" in name or "k_norm" in name:  # what makes attention sharp when queries and keys are normed
+        return parameter + 0.5 + 0.3 * noise
     if parameter.ndim == 1 or "conv" in name:
         return parameter + 0.3 * noise  # around what it is made as: 1 for most gains, 0 for biases
     if "embed" in name:
@@ -93,8 +96,15 @@ class Runner:
     """Several sequences over one executable, each with blocks and slots that are deliberately out of order."""
 
     def __init__(
-        self, model: Model, prepare: Prepare = reference_backend, options: Options | None = None, sequences: int = 3, context: int = 256
+        self,
+        model: Model,
+        prepare: Prepare = reference_backend,
+        options: Options | None = None,
+        sequences: int = 3,
+        context: int = 256,
+        slots: int = 1,
     ) -> None:
+        """``slots`` of each sequence: the first holds its state, others are for snapshots."""
         self.model = model
         self.executable = prepare(model, options or Options(kv_dtype="f32"))
         self.groups = self.executable.state_groups
@@ -102,7 +112,7 @@ class Runner:
         self.tables: dict[str, NDArray[np.int32]] = {}
         units = {}
         for group in self.groups:
-            per = 1 if group.kind == "slot" else -(-context // group.block_size)
+            per = slots if group.kind == "slot" else -(-context // group.block_size)
             units[group.name] = per * sequences + 1
             self.tables[group.name] = (rng.permutation(per * sequences) + 1).reshape(sequences, per).astype(np.int32)
         self.executable.allocate(units)

@@ -68,6 +68,15 @@ class Batch:
             raise BackendError(f"rows {self.rows.tolist()} lie outside the step's {len(self.tokens)} tokens")
         if self.positions.shape[1:] != self.tokens.shape:
             raise BackendError(f"positions {self.positions.shape} do not fit {len(self.tokens)} tokens")
+        if len(self.slot_write):
+            self._check_slots()
+
+    def _check_slots(self) -> None:
+        if self.slot_write.shape != self.slot_offset.shape or len(self.slot_write) != self.sequences:
+            raise BackendError(f"slot_write {self.slot_write.shape} and slot_offset {self.slot_offset.shape} are not [{self.sequences}, J]")
+        outside = (self.slot_offset < 0) | (self.slot_offset > self.lengths()[:, None])
+        if (outside & (self.slot_write > 0)).any():
+            raise BackendError(f"slot_offset {self.slot_offset.tolist()} lies outside the step's tokens {self.lengths().tolist()}")
 
     @property
     def sequences(self) -> int:

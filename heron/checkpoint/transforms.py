@@ -189,11 +189,9 @@ class SplitQKV(Transform):
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        groups, _ = self._sizes(metadata)
-        for name in [n.replace("attn_q.", "attn_qkv.") for n in tensors]:
-            parts = [name.replace("attn_qkv", f"attn_{part}") for part in "qkv"]
-            if any(True for _ in matching({name: tensors[parts[0]]}, self.patterns)):
-                result[name] = merge_grouped([result.pop(part) for part in parts], groups)
+        for name, _ in matching(tensors, [p.replace("attn_qkv", "attn_q") for p in self.patterns]):
+            parts = [result.pop(name.replace("attn_q.", f"attn_{part}.")) for part in "qkv"]
+            result[name.replace("attn_q.", "attn_qkv.")] = merge_grouped(parts, self._sizes(metadata)[0])
         return result
 
 

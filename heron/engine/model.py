@@ -21,7 +21,7 @@ from heron.engine.sampler import Sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError, UnsupportedError
 from heron.graph.graph import Model as GraphModel
-from heron.models.registry import build_model
+from heron.models.registry import build_model, load_families
 from heron.text.chat import ChatTemplate, encode_chat
 from heron.text.stream import Detokenizer, StopStrings
 from heron.text.tokenizer import Tokenizer
@@ -261,6 +261,7 @@ def load(
     """
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
+    load_families()  # a HF folder is opened by what its family says of it
     checkpoint = Checkpoint(path)
     try:
         options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads)

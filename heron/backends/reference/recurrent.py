@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from heron.backends.batch import Batch
 from heron.backends.reference.attention import refuse_trees
 from heron.backends.reference.step import Array, Step, given, kernel, weight
 from heron.graph.graph import Node
@@ -21,20 +22,24 @@ def _scan(step: Step, node: Node, field: str, advance: Callable[[int, Array], Ar
     refuse_trees(batch, node.op)
     store = step.field(node.writes[0], field)
     begin = np.zeros(store.shape, np.float32)
-    finals = []
+    saved: list[tuple[int, Array]] = []
     for s in range(batch.sequences):
         slot = int(batch.slot_read[s])
-        state = store.read(np.array([slot]))[0] if slot else begin.copy()
-        saves = dict(zip(batch.slot_offset[s].tolist(), batch.slot_write[s].tolist(), strict=True)) if len(batch.slot_write) else {}
-        pending = [(0, state)] if 0 in saves else []
+        state = store.read(np.array([slot]))[0] if slot else begin
+        saved += [(slot, state) for slot in _due(batch, s, 0)]
         for count, token in enumerate(range(batch.query_start[s], batch.query_start[s + 1]), start=1):
             state = advance(token, state)
-            if count in saves:
-                pending.append((count, state))
-        finals += [(saves[count], snapshot) for count, snapshot in pending]
-    for slot, snapshot in finals:  # after all reads: one sequence may write the slot that another reads
-        if slot:
-            store.write(np.array([slot]), snapshot[None])
+            saved += [(slot, state) for slot in _due(batch, s, count)]
+    for slot, snapshot in saved:  # after all reads: one sequence may write the slot that another reads
+        store.write(np.array([slot]), snapshot[None])
+
+
+def _due(batch: Batch, sequence: int, count: int) -> list[int]:
+    """The slots that receive a sequence's state after ``count`` of its tokens of this step."""
+    if not len(batch.slot_write):
+        return []
+    slots = batch.slot_write[sequence]
+    return slots[(batch.slot_offset[sequence] == count) & (slots > 0)].tolist()
 
 
 @kernel("causal_conv")
