@@ -114,21 +114,23 @@ def test_steps_of_any_size(executable: Executable, sizes: tuple[int, ...]) -> No
 
 
 def test_slot_zero_begins_anew(executable: Executable) -> None:
-    """What padding writes to the null slot is never read."""
-    run(executable, [random_tokens(9, 1)], [0], slot_write=[[0, 3]])
+    """Whatever padding has written to the null slot is not read."""
+    run(executable, [random_tokens(9, 1)], [0], slot_write=[[3]])
+    executable.copy("recurrent", 3, 0)
     tokens = random_tokens(6, 2)
     close(run(executable, [tokens], [0], slot_read=[0], slot_write=[[3]])[0], expected(tokens))
 
 
 def test_snapshots_inside_a_step(executable: Executable) -> None:
     """Each slot holds the state after its own number of tokens: none, some, all; several may have the same; null ones are skipped."""
-    tokens, offsets = random_tokens(8, 3), [8, 0, 3, 8, 5, 8]
+    before, tokens, offsets = random_tokens(2, 11), random_tokens(8, 3), [8, 0, 3, 8, 5, 8]
     slots = [4, 9, 2, 11, 6, 0]
-    run(executable, [tokens], [0], slot_write=[slots], slot_offset=[offsets])
+    run(executable, [before], [0], slot_write=[[4]])
+    run(executable, [tokens], [2], slot_read=[4], slot_write=[slots], slot_offset=[offsets])
     more = random_tokens(5, 4)
     for slot, offset in zip(slots[:-1], offsets[:-1], strict=True):
-        (got,) = run(executable, [more], [offset], slot_read=[slot])
-        close(got, expected(tokens[:offset] + more)[offset:])
+        (got,) = run(executable, [more], [2 + offset], slot_read=[slot])
+        close(got, expected(before + tokens[:offset] + more)[2 + offset :])
 
 
 def test_a_step_may_write_the_slot_that_another_sequence_reads(executable: Executable) -> None:
