@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import Qwen3NextConfig
 
+from heron.backends.reference.state import state_groups as reference_state_groups
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.checkpoint.transforms_delta import UngroupQKVZ
@@ -106,6 +107,24 @@ def test_the_recurrence_forgets_and_corrects(published: parity.Tiny) -> None:
     decay = torch.exp(-layer.A_log.detach().exp() * torch.nn.functional.softplus(a.reshape(40, 6) + layer.dt_bias.detach()))
     assert decay.max() > 0.5
     assert beta.sigmoid().std() > 0.1
+
+
+def test_states_keep_f32(model: Model) -> None:
+    """All recurrent states are in one slot group, and are not rounded with the keys and values."""
+    rounded, exact = ({g.name: (g.kind, g.unit_bytes) for g in reference_state_groups(model, dtype)} for dtype in ("f16", "f32"))
+    channels = 2 * 2 * 10 + 6 * 7
+    assert rounded["recurrent"] == exact["recurrent"] == ("slot", 3 * 4 * (3 * channels + 6 * 10 * 7))
+    assert rounded["full"][1] * 2 == exact["full"][1]
+
+
+def test_delta_nets_split_between_key_heads(model: Model) -> None:
+    """Every weight of a delta net that tensor parallelism splits has one unit for each key head."""
+    graph = model.entries["forward"]
+    split = [w for node in graph.nodes if "delta_net" in node.scope for w in node.weights if w and w.role != "whole"]
+    assert len(split) == 3 * (5 + 3 + 2 + 1)
+    for weight in split:
+        size = weight.shape[1] if weight.role == "rows" else weight.shape[0]
+        assert size == 2 * weight.unit, weight.name
 
 
 def test_projections_grouped_by_key_heads(published: parity.Tiny) -> None:
