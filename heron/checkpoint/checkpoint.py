@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from types import TracebackType
 
@@ -46,13 +47,6 @@ class Checkpoint:
         """Let go of the files. Arrays that were taken from them stay valid, and keep their file mapped."""
         self.tensors = {}
 
-    def tensor(self, name: str) -> Tensor:
-        """The tensor of that name. Raises CheckpointError when the file has none."""
-        try:
-            return self.tensors[name]
-        except KeyError:
-            raise CheckpointError(f"{self.path}: the tensor {name} is missing; the file is incomplete or of another architecture") from None
-
     def __enter__(self) -> Checkpoint:
         return self
 
@@ -68,10 +62,14 @@ def locate(path: Path) -> Path:
 
     Raises CheckpointError when there is none, or more than one.
     """
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file or folder; check the path")
-    if path.is_file():
+    try:
+        kind = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise CheckpointError(f"{path!s:.200}: no such file or folder ({error.__class__.__name__}); check the path") from None
+    if stat.S_ISREG(kind):
         return path.parent if path.suffix == ".safetensors" else path
+    if not stat.S_ISDIR(kind):
+        raise CheckpointError(f"{path}: neither a file nor a folder; name a GGUF file or a model's folder")
     files = sorted(path.glob("*.gguf"))
     if (path / "config.json").is_file() or not files:
         return path

@@ -19,11 +19,11 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise CheckpointError(f"{where}: the name {twice!r} occurs twice in one object; download or convert the file again")
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise CheckpointError(f"{where}: the name {name!r:.80} occurs twice in one object; download or convert the file again")
+            found[name] = value
         return found
 
     try:

@@ -46,5 +46,5 @@ def to_halves(tensor: Tensor, heads: int) -> Tensor:
 
 
 def _check_heads(tensor: Tensor, heads: int) -> None:
-    if tensor.shape[0] % (2 * heads):
+    if tensor.dim(0) % (2 * heads):
         raise CheckpointError(f"{tensor!r} cannot be {heads} heads of an even size; hyperparameters and tensors disagree")

@@ -16,7 +16,7 @@ from heron.checkpoint.tensor import MappedTensor, Tensor
 from heron.errors import CheckpointError, UnsupportedError
 from heron.quant.formats import FORMATS
 
-MAX_HEADER_BYTES = 100_000_000
+MAX_HEADER_BYTES = 32 << 20  # 100,000 tensors take some 12 MB; JSON in memory takes up to 20 times its length
 MAX_DIMENSIONS = 8
 
 # The format of each dtype that Heron reads, and the bits of every other that a file may also hold.
@@ -52,6 +52,10 @@ def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: Tr
         if wanted(name):
             if dtype not in _FORMATS:
                 raise UnsupportedError(f"{path}: tensor {name!r} is of dtype {dtype}; Heron reads {', '.join(_FORMATS)}")
+            if start == stop:
+                raise CheckpointError(
+                    f"{path}: tensor {name!r} of shape {list(shape)} is empty; the model was not saved whole: download it again"
+                )
             tensors[name] = MappedTensor(data[start:stop], shape, _FORMATS[dtype])
     _check_cover(path, spans, 8 + length, len(data))
     return tensors

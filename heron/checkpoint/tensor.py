@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.errors import CheckpointError
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import Format
 
@@ -37,6 +38,12 @@ class Tensor(ABC):
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+    def dim(self, axis: int) -> int:
+        """`shape[axis]`. Raises CheckpointError when there are not as many dimensions: files may hold any shape."""
+        if not -self.ndim <= axis < self.ndim:
+            raise CheckpointError(f"{self!r} should have more than {axis} dimensions; the file is damaged, or of another variant")
+        return self.shape[axis]
 
     @property
     def row_length(self) -> int:

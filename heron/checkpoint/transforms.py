@@ -107,7 +107,7 @@ class Squeeze(Elementwise):
     axis: int = 1
 
     def forward(self, tensor: Tensor) -> Tensor:
-        if tensor.shape[self.axis] != 1:
+        if tensor.dim(self.axis) != 1:
             raise CheckpointError(f"{tensor!r} should have a dimension of 1 at {self.axis}; the model is of another variant")
         return Reshape(tensor, (*tensor.shape[: self.axis], *tensor.shape[self.axis + 1 :]))
 
@@ -145,7 +145,7 @@ class UnpermuteRope(Transform):
 
 def split_grouped(tensor: Tensor, groups: int, sizes: Sequence[int]) -> list[Tensor]:
     """Rows stored group by group, each holding `sizes` rows of each part: each part's rows together. Lazy."""
-    if tensor.shape[0] != groups * sum(sizes):
+    if tensor.dim(0) != groups * sum(sizes):
         raise CheckpointError(f"{tensor!r} should have {groups} x {sum(sizes)} rows; config.json and tensors disagree")
     grouped = Reshape(tensor, (groups, sum(sizes), *tensor.shape[1:]))
     starts = np.cumsum([0, *sizes])
@@ -222,7 +222,7 @@ class StackExperts(Transform):
             if match := re.fullmatch(r"(blk\.\d+\.ffn_\w+_exps)\.(\d+)\.(weight|bias)", name):
                 stacks.setdefault(f"{match[1]}.{match[3]}", {})[int(match[2])] = tensor
             elif _BOTH in name:
-                half = tensor.shape[1] // 2
+                half = tensor.dim(1) // 2
                 result[name.replace(_BOTH, _GATE)] = AxisSlice(tensor, 1, 0, half)
                 result[name.replace(_BOTH, _UP)] = AxisSlice(tensor, 1, half, 2 * half)
             else:
@@ -262,7 +262,7 @@ class SplitKVB(Transform):
         for name, tensor in matching(tensors, self.patterns):
             heads, nope, value = self._sizes(metadata)
             key_part, value_part = split_grouped(result.pop(name), heads, (nope, value))
-            rank = tensor.shape[1]
+            rank = tensor.dim(1)
             result[name.replace("attn_kv_b", "attn_k_b")] = TransposedView(Reshape(key_part, (heads, nope, rank)))
             result[name.replace("attn_kv_b", "attn_v_b")] = Reshape(value_part, (heads, value, rank))
         return result

@@ -36,12 +36,13 @@ class AxisSlice(_SegmentView):
     """`tensor[start:stop]` along `axis`. The last axis is cut at block bounds only."""
 
     def __init__(self, tensor: Tensor, axis: int, start: int, stop: int) -> None:
-        axis %= len(tensor.shape)
-        if not 0 <= start <= stop <= tensor.shape[axis]:
+        length = tensor.dim(axis)
+        axis %= tensor.ndim
+        if not 0 <= start <= stop <= length:
             raise CheckpointError(f"cannot take {start}:{stop} along axis {axis} of a tensor of shape {list(tensor.shape)}")
         self._source, self._start, self._size = tensor, start, stop - start
         self._across = axis == len(tensor.shape) - 1
-        self._axis_rows, self._inner = tensor.shape[axis], prod(tensor.shape[axis + 1 : -1])
+        self._axis_rows, self._inner = length, prod(tensor.shape[axis + 1 : -1])
         self.shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
         self.format, self.pairing = tensor.format, tensor.pairing
         if self._across:
@@ -74,7 +75,8 @@ class Concat(_SegmentView):
 
     def __init__(self, tensors: Sequence[Tensor], axis: int = 0) -> None:
         first = tensors[0]
-        axis %= len(first.shape)
+        first.dim(axis)
+        axis %= first.ndim
         for t in tensors:
             alike = len(t.shape) == len(first.shape) and all(
                 a == b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis

@@ -44,11 +44,6 @@ def dequantize(fmt: Format, raw: NDArray[np.uint8]) -> Floats:
     return out.reshape(*raw.shape[:-1], raw.shape[-1] // fmt.bytes * fmt.block)
 
 
-def can_dequantize(fmt: Format) -> bool:
-    """Whether `dequantize` knows the format."""
-    return fmt.name in _DECODERS
-
-
 def _f32(field: NDArray[Any]) -> Floats:
     """A scale per block [B] as float32 [B, 1]."""
     return field.astype(np.float32)[:, None]

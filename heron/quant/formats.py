@@ -38,10 +38,6 @@ class Format:
         """Whether each element stands by itself, so that rows may be cut and transposed anywhere."""
         return self.block == 1
 
-    @property
-    def bits_per_weight(self) -> float:
-        return 8 * self.bytes / self.block
-
     def row_bytes(self, n: int) -> int:
         """Bytes of a row of `n` elements. Raises CheckpointError when `n` is not a whole number of blocks."""
         if n % self.block:

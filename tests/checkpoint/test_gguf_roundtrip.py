@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -13,9 +12,6 @@ from gguf_bytes import ARRAY, BOOL, F32, F64, I8, I16, I32, I64, STRING, U8, U16
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
-from heron.checkpoint.metadata import Metadata, ValueType
-from heron.checkpoint.tensor import Tensor
-from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
 from heron.quant.quantize import quantize
 
@@ -183,142 +179,6 @@ def test_tensors_are_mapped_and_not_copied(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rows.ravel(), np.arange(16, 48))
     assert not checkpoint.tensors
     np.testing.assert_array_equal(rows.ravel(), np.arange(16, 48))  # what was taken outlives the checkpoint
-
-
-# Shards
-
-
-def write_shards(folder: Path, count: int = 3, **changes: object) -> list[Path]:
-    """A model of `count` tensors, one a shard. `changes` are written over the split keys of the second shard."""
-    paths = []
-    for number in range(count):
-        metadata = Metadata({"general.architecture": "llama", "llama.block_count": 1} if number == 0 else {})
-        for key, value in {"split.no": number, "split.count": count, "split.tensors.count": count}.items():
-            metadata.set(key, changes.get(key, value) if number == 1 else value, ValueType.INT32 if "tensors" in key else ValueType.UINT16)
-        paths.append(folder / f"m-{number + 1:05}-of-{count:05}.gguf")
-        write_gguf(paths[-1], metadata, {f"t{number}": np.full((2, 3), number, np.float32)})
-    return paths
-
-
-def test_any_shard_opens_all(tmp_path: Path) -> None:
-    for path in write_shards(tmp_path):
-        checkpoint = Checkpoint(path)
-        assert list(checkpoint.tensors) == ["t0", "t1", "t2"]
-        assert [t.numpy()[0, 0] for t in checkpoint.tensors.values()] == [0, 1, 2]
-        assert list(checkpoint.metadata) == ["general.architecture", "llama.block_count"]
-    assert list(Checkpoint(tmp_path).tensors) == ["t0", "t1", "t2"]
-
-
-def test_a_missing_shard(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path)
-    paths[1].unlink()
-    with pytest.raises(CheckpointError, match=r"1 of 3 shards are missing \(m-00002-of-00003.gguf\)"):
-        Checkpoint(paths[0])
-
-
-def test_swapped_shards(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path)
-    aside = paths[1].rename(tmp_path / "aside")
-    paths[2].rename(paths[1])
-    aside.rename(paths[2])
-    with pytest.raises(CheckpointError, match="name says shard 2, but the file holds shard 3"):
-        Checkpoint(paths[0])
-
-
-def test_a_shard_of_another_split(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path, **{"split.count": 4})
-    with pytest.raises(CheckpointError, match="a shard of 4 among shards of 3"):
-        Checkpoint(paths[0])
-
-
-def test_shards_of_different_models(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path, **{"split.tensors.count": 9})
-    with pytest.raises(CheckpointError, match=r"split\.tensors\.count is 9, but 3 in the first shard"):
-        Checkpoint(paths[0])
-
-
-def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path)
-    metadata = Metadata({"split.no": 1, "split.count": 3, "split.tensors.count": 3})
-    write_gguf(paths[1], metadata, {"t0": np.zeros((2, 3), np.float32)})
-    with pytest.raises(CheckpointError, match="tensor 't0' is in an earlier shard too"):
-        Checkpoint(paths[0])
-
-
-def test_shards_with_too_few_tensors(tmp_path: Path) -> None:
-    paths = write_shards(tmp_path)
-    for path in paths:
-        checkpoint = gguf.GGUFReader(path)
-        metadata = Metadata({key: f.contents() for key, f in checkpoint.fields.items() if not key.startswith("GGUF.")})
-        metadata["split.tensors.count"] = 5
-        write_gguf(path, metadata, {t.name: np.array(t.data) for t in checkpoint.tensors})
-    with pytest.raises(CheckpointError, match="should hold 5 tensors, but hold 3"):
-        Checkpoint(paths[0])
-
-
-# Writing
-
-
-def test_a_changed_value_keeps_its_type_if_it_fits(tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(File(pairs=all_kinds()).bytes())
-    metadata = Checkpoint(path).metadata
-    metadata |= {"u8": 7, "i16": 70000, "f32": 3, "u32": 0.5, "i64": True}
-    write_gguf(path, metadata, {})
-    types = Checkpoint(path).metadata.types
-    assert [types[k].name for k in ("u8", "i16", "f32", "u32", "i64")] == ["UINT8", "UINT32", "FLOAT32", "FLOAT32", "BOOL"]
-
-
-@pytest.mark.parametrize(
-    ("metadata", "tensors", "message"),
-    [
-        ({"x": {}}, {}, "metadata 'x': GGUF cannot hold a dict"),
-        ({"x": None}, {}, "cannot hold a NoneType"),
-        ({"x": 1 << 70}, {}, "does not fit"),
-        ({"x": [1, "a"]}, {}, "of one type"),
-        ({"x": [[1]]}, {}, "of one type|dimensions"),
-        ({"x": np.zeros((2, 2))}, {}, "2 dimensions"),
-        ({"x": np.zeros(2, np.complex64)}, {}, "no arrays of complex64"),
-        ({"general.alignment": 3}, {}, "general.alignment is 3"),
-        ({}, {"t": np.zeros((2, 0), np.float32)}, "none of them 0"),
-        ({}, {"t": np.zeros((1,) * 5, np.float32)}, "at most 4 dimensions"),
-        ({}, {"t": np.zeros(2, np.complex64)}, "dtype complex64"),
-    ],
-)
-def test_what_gguf_cannot_hold_is_refused_and_leaves_no_file(metadata: dict, tensors: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        write_gguf(tmp_path / "model.gguf", metadata, tensors)
-    assert not list(tmp_path.iterdir())
-
-
-class Failing(Tensor):
-    """A tensor whose second half cannot be read."""
-
-    shape, format = (1 << 13, 1 << 10), FORMATS["F32"]
-
-    def rows(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        if start:
-            raise OSError("the disk is gone")
-        return np.zeros(((stop or self.n_rows) - start, self.row_bytes), np.uint8)
-
-
-def test_writing_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(File().bytes())
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        write_gguf(path, {"general.architecture": "llama"}, {"t": Failing()})
-    assert path.read_bytes() == File().bytes()
-    assert os.listdir(tmp_path) == ["model.gguf"]
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        write_gguf(tmp_path / "absent" / "model.gguf", {}, {})
-
-
-def test_a_file_can_be_written_over_while_it_is_open(tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"
-    path.write_bytes(File().bytes())
-    checkpoint = Checkpoint(path)
-    write_gguf(path, checkpoint.metadata, checkpoint.tensors)
-    assert_same(checkpoint, Checkpoint(path))
 
 
 # Files found in the wild

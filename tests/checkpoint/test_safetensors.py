@@ -65,6 +65,7 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "the same bytes twice": (raw(GOOD | {"c": GOOD["a"]}), "'a' and 'c' overlap"),
     "a hole": (raw(GOOD | {"b": GOOD["b"] | {"data_offsets": [26, 34]}}, bytes(34)), "bytes before 'b' belong to no tensor"),
     "bytes after the last tensor": (raw(data=bytes(33)), "1 bytes after the last tensor"),
+    "an empty tensor": (raw(GOOD | {"c": {"dtype": "F32", "shape": [0], "data_offsets": [32, 32]}}), r"shape \[0\] is empty"),
     "truncated data": (raw(data=bytes(31)), "cut short"),
 }  # fmt: skip
 
