@@ -1,7 +1,171 @@
+// The program executor in Python: _core.Runtime, _core.Weight, _core.Program.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+
+#include "dense.h"
+#include "program.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 
 namespace heron {
-void bind_program(nb::module_ &) {}
+namespace {
+
+using Ints = nb::ndarray<const std::int32_t, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;
+using Bytes = nb::ndarray<std::uint8_t, nb::c_contig, nb::device::cpu>;
+using Memory = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+
+using PySize = std::array<std::int64_t, 5>;  // constant, then the factors of T, R, S, P
+using PyValue = std::tuple<int, std::vector<PySize>>;
+using PyTable = std::optional<std::tuple<Ints, std::optional<Ints>>>;
+
+Size size_of(const PySize& given) {
+    Size size{given[0], {}};
+    std::copy(given.begin() + 1, given.end(), size.factor.begin());
+    return size;
+}
+
+Value value_of(const PyValue& given) {
+    Value value{std::get<0>(given), {}};
+    for (const PySize& size : std::get<1>(given)) value.shape.push_back(size_of(size));
+    return value;
+}
+
+std::vector<Value> values_of(const std::vector<PyValue>& given) {
+    std::vector<Value> values;
+    for (const PyValue& value : given) values.push_back(value_of(value));
+    return values;
+}
+
+Storage storage_of(const std::string& dtype) {
+    if (dtype == "f32") return Storage::f32;
+    if (dtype == "f16") return Storage::f16;
+    if (dtype == "q8_0") return Storage::q8_0;
+    throw ProgramError("states are stored as f32, f16 or q8_0, not " + dtype);
+}
+
+const std::int32_t* data_of(const Ints& ints) { return ints.size() ? ints.data() : nullptr; }
+
+void bind_runtime(nb::module_& m) {
+    nb::class_<Runtime>(m, "Runtime", "Threads, states and buffers that the programs of one executable share.")
+        .def(nb::init<int>(), "threads"_a)
+        .def_prop_ro("threads", [](const Runtime& r) { return r.pool.size(); })
+        .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena_bytes; })
+        .def("add_group",
+             [](Runtime& r, std::string name, bool cross, int block_size) { r.groups.push_back({std::move(name), cross, block_size, 0}); })
+        .def("add_field", [](Runtime& r, int group, const std::string& dtype) { r.fields.push_back({group, storage_of(dtype), 0, nullptr}); })
+        .def("set_units", [](Runtime& r, std::size_t group, std::int64_t units) { r.groups.at(group).units = units; })
+        .def("set_field", [](Runtime& r, std::size_t field, Bytes entries) {
+            r.fields.at(field).bytes = static_cast<std::int64_t>(entries.shape(1));
+            r.fields.at(field).data = reinterpret_cast<char*>(entries.data());
+        }, "field"_a, "entries"_a.noconvert(), "Where the field's entries lie: uint8 [entries, bytes of one], kept alive by the caller.");
+}
+
+void bind_weight(nb::module_& m) {
+    nb::class_<Weight>(m, "Weight", "Numbers that nodes use: f32 values, or packed matrices.")
+        .def("__init__", [](Weight* w, std::string name, std::vector<std::int64_t> shape, Floats values) {
+            new (w) Weight{std::move(name), std::move(shape), {values.data(), values.data() + values.size()}, {}};
+        }, "name"_a, "shape"_a, "values"_a)
+        .def_static("dense", [](std::string name, std::vector<std::int64_t> shape, Floats values) {
+            Weight w{std::move(name), shape, {}, {}};
+            std::int64_t r = shape[shape.size() - 2], c = shape.back(), count = 1;
+            for (std::size_t i = 0; i + 2 < shape.size(); ++i) count *= shape[i];
+            for (std::int64_t e = 0; e < count; ++e) { auto m = std::make_shared<Dense>(); m->r = r; m->c = c; m->v.assign(values.data() + e*r*c, values.data() + (e+1)*r*c); w.matrices.push_back(m); }
+            return w;
+        });
+}
+
+void add_node(Program& program, std::string op, const std::vector<PyValue>& inputs, const std::vector<PyValue>& outputs,
+              const std::vector<std::optional<std::shared_ptr<Weight>>>& weights, std::vector<int> fields, std::map<std::string, double> numbers,
+              std::map<std::string, std::string> words, std::map<std::string, std::vector<std::int64_t>> lists) {
+    Node node{std::move(op), values_of(inputs), values_of(outputs), {}, std::move(fields), {std::move(numbers), std::move(words), std::move(lists)}};
+    for (const auto& weight : weights) node.weights.push_back(weight.value_or(nullptr));
+    program.add(node);
+}
+
+void begin(Program& program, const Symbols& symbols, Ints query_start, Ints context_len, Ints rows, Ints cross_len, Ints embed_rows, Floats embeds,
+           Ints parents, const std::vector<PyTable>& tables, const std::vector<Memory>& given) {
+    Batch batch;
+    batch.query_start = query_start.data();
+    batch.context_len = context_len.data();
+    batch.rows = rows.data();
+    batch.cross_len = data_of(cross_len);
+    batch.embed_rows = embed_rows.data();
+    batch.embed_count = static_cast<std::int64_t>(embed_rows.size());
+    batch.embeds = embeds.data();
+    batch.parents = data_of(parents);
+    for (const PyTable& table : tables) {
+        if (!table) {
+            batch.tables.push_back({});
+            continue;
+        }
+        const auto& [blocks, start] = *table;
+        if (blocks.ndim() != 2 || static_cast<std::int64_t>(blocks.shape(0)) != symbols[SEQUENCES]) throw ProgramError("a block table is not [S, B]");
+        batch.tables.push_back({blocks.data(), start ? data_of(*start) : nullptr, static_cast<std::int64_t>(blocks.shape(1))});
+    }
+    std::vector<char*> buffers;
+    for (const Memory& memory : given) buffers.push_back(static_cast<char*>(const_cast<void*>(memory.data())));
+    program.begin(symbols, batch, buffers);
+}
+
+// A value's place in this step's buffers, as an array that is valid until the next step.
+template <class Number>
+nb::ndarray<nb::numpy, Number> view(nb::handle self, const PyValue& given) {
+    Program& program = nb::cast<Program&>(self);
+    const Value value = value_of(given);
+    std::vector<std::size_t> shape;
+    for (const Size& size : value.shape) shape.push_back(static_cast<std::size_t>(program.frame().size(size)));
+    return {program.frame().buffers.at(static_cast<std::size_t>(value.buffer)), shape.size(), shape.data(), self};
+}
+
+void bind_programs(nb::module_& m) {
+    nb::class_<Program>(m, "Program", "A lowered graph (csrc/program.h).")
+        .def("__init__", [](Program* p, std::shared_ptr<Runtime> runtime, const std::vector<std::vector<PySize>>& planned) {
+            std::vector<std::vector<Size>> sizes;
+            for (const auto& buffer : planned) {
+                sizes.emplace_back();
+                for (const PySize& size : buffer) sizes.back().push_back(size_of(size));
+            }
+            new (p) Program(std::move(runtime), std::move(sizes));
+        }, "runtime"_a, "planned"_a)
+        .def("add", add_node, "op"_a, "inputs"_a, "outputs"_a, "weights"_a, "fields"_a, "numbers"_a, "words"_a, "lists"_a)
+        .def("__len__", &Program::instructions)
+        .def("begin", begin, "symbols"_a, "query_start"_a.noconvert(), "context_len"_a.noconvert(), "rows"_a.noconvert(), "cross_len"_a.noconvert(),
+             "embed_rows"_a.noconvert(), "embeds"_a.noconvert(), "parents"_a.noconvert(), "tables"_a.noconvert(), "given"_a.noconvert(),
+             "Start a step on arrays that the caller keeps alive until it ends.")
+        .def("run", &Program::run, "first"_a, "last"_a, nb::call_guard<nb::gil_scoped_release>(), "Run instructions [first, last) of the step.")
+        .def("view_f32", view<float>, "value"_a)
+        .def("view_i32", view<std::int32_t>, "value"_a);
+}
+
+}  // namespace
+
+void bind_program(nb::module_& m) {
+    nb::exception<ProgramError>(m, "ProgramError");
+    bind_runtime(m);
+    bind_weight(m);
+    bind_programs(m);
+    m.def("native_ops", [] {
+        std::vector<std::string> names;
+        for (const auto& [name, maker] : kernels()) names.push_back(name);
+        return names;
+    }, "The ops that have a native kernel.");
+    m.def("finite_rows", [](nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> x) {
+        std::vector<bool> finite;
+        const auto n = static_cast<std::int64_t>(x.shape(1));
+        for (std::size_t r = 0; r < x.shape(0); ++r) finite.push_back(row_kernels().finite(x.data() + static_cast<std::int64_t>(r) * n, n));
+        return finite;
+    }, "x"_a.noconvert(), "Which rows of x [R, n] hold neither a NaN nor an infinity.");
+}
+
 }  // namespace heron

@@ -1,0 +1,102 @@
+// Moving rows: choosing, joining, splitting, pooling. Meanings: heron/backends/reference/core.py.
+#include <cstring>
+
+#include "ops.h"
+
+namespace heron {
+namespace {
+
+void copy_row(float* to, const float* from, std::int64_t n) { std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(float)); }
+
+// Rows are what one index of the first axis names.
+std::int64_t width(const Frame& f, const Value& v) {
+    std::int64_t n = 1;
+    for (std::size_t i = 1; i < v.shape.size(); ++i) n *= f.size(v.shape[i]);
+    return n;
+}
+
+Instruction rows(const Node& node, Shared&) {
+    const Value x = node.inputs[0], y = node.outputs[0];
+    return {[=](Frame& f) {
+        const std::int64_t n = width(f, x);
+        for (std::int64_t r = 0; r < f.symbols[ROWS]; ++r) copy_row(f.f32(y) + r * n, f.f32(x) + f.batch.rows[r] * n, n);
+    }, {}};
+}
+
+Instruction insert_embeds(const Node& node, Shared&) {
+    const Value x = node.inputs[0], y = node.outputs[0];
+    return {[=](Frame& f) {
+        const std::int64_t n = width(f, x);
+        copy_row(f.f32(y), f.f32(x), f.symbols[TOKENS] * n);
+        for (std::int64_t i = 0; i < f.batch.embed_count; ++i) copy_row(f.f32(y) + f.batch.embed_rows[i] * n, f.batch.embeds + i * n, n);
+    }, {}};
+}
+
+Instruction split(const Node& node, Shared&) {
+    const Value x = node.inputs[0];
+    const std::vector<Value> parts = node.outputs;
+    return {[=](Frame& f) {
+        const std::int64_t n = x.columns();
+        const float* from = f.f32(x);
+        f.by_rows(f.rows(x), n, [&](std::int64_t begin, std::int64_t end) {
+            std::int64_t at = 0;
+            for (const Value& part : parts) {
+                const std::int64_t m = part.columns();
+                for (std::int64_t r = begin; r < end; ++r) copy_row(f.f32(part) + r * m, from + r * n + at, m);
+                at += m;
+            }
+        });
+    }, {}};
+}
+
+Instruction concat(const Node& node, Shared&) {
+    const std::vector<Value> parts = node.inputs;
+    const Value y = node.outputs[0];
+    return {[=](Frame& f) {
+        const std::int64_t n = y.columns();
+        float* to = f.f32(y);
+        f.by_rows(f.rows(y), n, [&](std::int64_t begin, std::int64_t end) {
+            std::int64_t at = 0;
+            for (const Value& part : parts) {
+                const std::int64_t m = part.columns();
+                for (std::int64_t r = begin; r < end; ++r) copy_row(to + r * n + at, f.f32(part) + r * m, m);
+                at += m;
+            }
+        });
+    }, {}};
+}
+
+Instruction pool(const Node& node, Shared&) {
+    const Value x = node.inputs[0], y = node.outputs[0];
+    const std::string kind = node.attributes.word("kind");
+    return {[=](Frame& f) {
+        const std::int64_t n = width(f, x);
+        for (std::int64_t s = 0; s < f.symbols[SEQUENCES]; ++s) {
+            const std::int64_t first = f.batch.query_start[s], last = f.batch.query_start[s + 1];
+            const float* from = f.f32(x) + first * n;
+            float* to = f.f32(y) + s * n;
+            if (first == last) throw ProgramError("sequence " + std::to_string(s) + " has no token to pool");
+            if (kind == "cls") {
+                copy_row(to, from, n);
+            } else if (kind == "last") {
+                copy_row(to, from + (last - first - 1) * n, n);
+            } else {
+                copy_row(to, from, n);
+                for (std::int64_t t = 1; t < last - first; ++t) f.kernels.add(to, to, from + t * n, n);
+                f.kernels.mul_scalar(to, to, 1.0f / static_cast<float>(last - first), n);
+            }
+        }
+    }, {}};
+}
+
+}  // namespace
+
+void add_shape_kernels(Kernels& table) {
+    table["rows"] = rows;
+    table["insert_embeds"] = insert_embeds;
+    table["split"] = split;
+    table["concat"] = concat;
+    table["pool"] = pool;
+}
+
+}  // namespace heron

@@ -1,0 +1,84 @@
+#include "platform.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <limits>
+#include <set>
+#include <string>
+#include <thread>
+
+#if defined(_WIN32)
+#include <process.h>
+#else
+#include <unistd.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
+
+namespace heron {
+namespace {
+
+#if defined(__linux__)
+// The number of cores whose hyper-threads intersect the affinity mask.
+int cores_in_affinity_mask() {
+    std::set<std::string> cores;  // a core is named by the list of its hyper-threads
+    const int limit = 4096;
+    cpu_set_t* mask = CPU_ALLOC(limit);
+    const size_t size = CPU_ALLOC_SIZE(limit);
+    if (mask == nullptr) return 0;
+    if (sched_getaffinity(0, size, mask) == 0) {
+        for (int cpu = 0; cpu < limit; ++cpu) {
+            if (!CPU_ISSET_S(cpu, size, mask)) continue;
+            std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+            std::string siblings;
+            cores.insert(std::getline(file, siblings) ? siblings : std::to_string(cpu));
+        }
+    }
+    CPU_FREE(mask);
+    return static_cast<int>(cores.size());
+}
+
+// The control group's quota in cores, rounded up; version 2 states "quota period", version 1 has a file for each.
+double quota_in_cores() {
+    std::string quota;
+    double period = 0;
+    std::ifstream unified("/sys/fs/cgroup/cpu.max");
+    if (!(unified >> quota >> period)) {
+        std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+        quota_file >> quota;
+        period_file >> period;
+    }
+    const double allowed = std::atof(quota.c_str());  // "max" and "-1" mean no limit
+    return allowed > 0 && period > 0 ? std::ceil(allowed / period) : std::numeric_limits<double>::infinity();
+}
+#endif
+
+}  // namespace
+
+int usable_cores() {
+    int cores = 0;
+#if defined(__linux__)
+    cores = static_cast<int>(std::min<double>(cores_in_affinity_mask(), quota_in_cores()));
+#elif defined(__APPLE__)
+    size_t size = sizeof cores;
+    // Efficiency cores would hold up the others: the first performance level alone is counted.
+    if (sysctlbyname("hw.perflevel0.physicalcpu", &cores, &size, nullptr, 0) != 0) sysctlbyname("hw.physicalcpu", &cores, &size, nullptr, 0);
+#endif
+    if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
+    return std::max(cores, 1);
+}
+
+long process_id() {
+#if defined(_WIN32)
+    return _getpid();
+#else
+    return getpid();
+#endif
+}
+
+}  // namespace heron

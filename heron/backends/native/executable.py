@@ -1,0 +1,202 @@
+"""Runs lowered graphs: a step is one call into the core, with reference kernels between where an op has no native one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heron import _core
+from heron.backends.base import Adapter, Array, Done, Executable, Options, Placement, Result, StateGroup, Ticket
+from heron.backends.batch import Batch
+from heron.backends.native.lower import SYMBOLS, CoreValue, Fallback, Lowered, for_native, lower, runs_natively
+from heron.backends.native.weights import NativeWeights
+
+# The kernel modules register their kernels when they are imported.
+from heron.backends.reference import attention, core, recurrent, routing  # noqa: F401
+from heron.backends.reference.state import StateStore, state_groups
+from heron.backends.reference.step import KERNELS, AnyArray, Step
+from heron.errors import BackendError, UnsupportedError
+from heron.graph.dims import resolve_shape
+from heron.graph.graph import Graph, Model, Weight
+from heron.graph.passes.tap import tap
+
+#: Ops whose only kernel is the reference's, here too: they call other ranks, or run where an adapter is loaded.
+PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora"})
+
+
+class NativeExecutable(Executable):
+    """A model on the CPU. Weights are packed when it is made; states lie in numpy arrays, which both sides see."""
+
+    def __init__(self, model: Model, placement: Placement, options: Options) -> None:
+        self.model, self.placement, self.options = model, placement, options
+        self._graphs = {name: for_native(graph, options.fuse) for name, graph in model.entries.items()}
+        self._runtime = _core.Runtime(options.threads or 0)
+        self._weights = NativeWeights()
+        self._fields = self._declare_states()
+        self._states: StateStore | None = None
+        self._adapters: dict[int, Adapter] = {}
+        self._reference_weights: dict[int, tuple[Weight, Array]] = {}
+        self._check_fallbacks()
+        self._lowered: dict[tuple[str, tuple[str, ...]], Lowered] = {}
+        for entry, graph in self._graphs.items():
+            self._lower(entry, tuple(graph.outputs))
+
+    def _declare_states(self) -> dict[tuple[str, str], int]:
+        """Tell the core of groups and fields, in an order that it and we count them by."""
+        self._groups = list(self.model.groups.values())
+        index = {group.name: i for i, group in enumerate(self._groups)}
+        for group in self._groups:
+            self._runtime.add_group(group.name, group.kind == "cross", group.block_size)
+        fields: dict[tuple[str, str], int] = {}
+        for state in self.model.states.values():
+            for name, field in state.fields:
+                fields[state.name, name] = len(fields)
+                self._runtime.add_field(index[state.group], self.options.kv_dtype if field.dtype == "kv" else field.dtype)
+        return fields
+
+    def _check_fallbacks(self) -> None:
+        ops = {node.op for graph in self._graphs.values() for node in graph.nodes if not runs_natively(node)}
+        if missing := sorted(ops - KERNELS.keys()):
+            raise UnsupportedError(f"no kernel computes {', '.join(missing)}, which this {self.model.architecture} model uses")
+        if slow := sorted(ops - PYTHON_OPS):
+            warnings.warn(f"{', '.join(slow)} run on the (slow) reference kernels: the native backend has none for them yet", stacklevel=4)
+
+    def _lower(self, entry: str, want: tuple[str, ...]) -> Lowered:
+        if entry not in self._graphs:
+            raise BackendError(f"this model has no entry {entry!r}; it has {', '.join(self._graphs)}")
+        key = (entry, want)
+        if key not in self._lowered:
+            graph: Graph = tap(self._graphs[entry], want)
+            self._lowered[key] = lower(graph, self._runtime, self._weights, self._fields, self.options.activations)
+        return self._lowered[key]
+
+    # States
+
+    @property
+    def state_groups(self) -> tuple[StateGroup, ...]:
+        return state_groups(self.model, self.options.kv_dtype)
+
+    def allocate(self, units: Mapping[str, int]) -> None:
+        self._states = states = StateStore(self.model, self.options.kv_dtype, dict(units))
+        for i, group in enumerate(self._groups):
+            self._runtime.set_units(i, units[group.name])
+        for key, i in self._fields.items():
+            data = states.fields[key].data
+            self._runtime.set_field(i, data.reshape(len(data), -1).view(np.uint8))
+
+    def _stored(self) -> StateStore:
+        if self._states is None:
+            raise BackendError("allocate() comes first: the model's states have no room yet")
+        return self._states
+
+    def copy(self, group: str, source: int, destination: int) -> None:
+        self._stored().copy(group, source, destination)
+
+    def export(self, group: str, units: Iterable[int]) -> bytes:
+        return self._stored().export(group, units)
+
+    def import_(self, group: str, units: Iterable[int], data: bytes) -> None:
+        self._stored().import_(group, units, data)
+
+    # Steps
+
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
+        lowered = self._lower(entry, tuple(want))
+        if self.model.states:
+            self._stored()
+        for group, source, destination in batch.copies:
+            self.copy(group, source, destination)
+        symbols = batch.symbols
+        roots = {value: np.empty(resolve_shape(value.shape, symbols), np.float32) for value in lowered.outputs}
+        try:
+            self._run(lowered, batch, symbols, list(roots.values()))
+        except _core.ProgramError as error:
+            raise BackendError(str(error)) from None
+        arrays = {name: roots[root].reshape(resolve_shape(value.shape, symbols)) for name, (value, root) in lowered.named.items()}
+        logits = arrays.get("logits")
+        nonfinite = np.zeros(0, np.bool_) if logits is None else ~np.array(_core.finite_rows(logits), np.bool_)
+        return Done(Result(arrays, nonfinite))
+
+    def _run(self, lowered: Lowered, batch: Batch, symbols: Mapping[str, int], outputs: list[Array]) -> None:
+        ints = {name: _ints(getattr(batch, name)) for name in ("tokens", "positions", "query_start", "context_len", "rows", "cross_len")}
+        held = [ints[name] for name in lowered.inputs]
+        embeds = np.ascontiguousarray(batch.embeds, np.float32)
+        tables = [self._table(batch, group.name, group.kind) for group in self._groups]
+        lowered.program.begin(
+            tuple(symbols[name] for name in SYMBOLS),
+            *(ints[name] for name in ("query_start", "context_len", "rows", "cross_len")),
+            _ints(batch.embed_rows),
+            embeds,
+            _ints(batch.parents),
+            tables,
+            [*held, *outputs],
+        )
+        step: Step | None = None
+        for part in lowered.steps:
+            if isinstance(part, Fallback):
+                step = step or Step(batch, self._reference_weight, self._states, self._adapters, self.placement.communicator)
+                _fall_back(lowered.program, part, step)
+            else:
+                lowered.program.run(part.first, part.last)
+
+    @staticmethod
+    def _table(batch: Batch, group: str, kind: str) -> tuple[NDArray[np.int32], NDArray[np.int32] | None] | None:
+        if kind == "cross":
+            return (_ints(batch.cross[group]), None) if group in batch.cross else None
+        if group not in batch.tables:
+            return None
+        start = batch.table_start.get(group)
+        return _ints(batch.tables[group]), None if start is None else _ints(start)
+
+    def _reference_weight(self, weight: Weight) -> Array:
+        if id(weight) not in self._reference_weights:
+            self._reference_weights[id(weight)] = (weight, weight.tensor.numpy())
+        return self._reference_weights[id(weight)][1]
+
+    # The rest of the protocol
+
+    def load_adapter(self, id: int, adapter: Adapter) -> None:
+        if id < 1:
+            raise BackendError(f"adapter {id}: adapters are numbered from 1; 0 is none")
+        targets = {node.attrs["target"] for graph in self._graphs.values() for node in graph.nodes if node.op == "lora"}
+        if unknown := sorted(adapter.pairs.keys() - targets):
+            raise UnsupportedError(f"adapter {id} adapts {', '.join(unknown)}, which the model was not prepared to adapt")
+        self._adapters[id] = adapter
+
+    def drop_adapter(self, id: int) -> None:
+        self._adapters.pop(id, None)
+
+    def memory(self) -> dict[str, int]:
+        kept = sum(array.nbytes for _, array in self._reference_weights.values())
+        return {
+            "weights": self._weights.nbytes + kept,
+            "state": self._states.nbytes if self._states else 0,
+            "buffers": self._runtime.arena_bytes,
+        }
+
+    def close(self) -> None:
+        self._lowered.clear()
+        self._weights = NativeWeights()
+        self._reference_weights.clear()
+        self._states = None
+
+
+def _ints(array: NDArray[np.int32]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(array, np.int32)
+
+
+def _view(program: _core.Program, value: CoreValue, dtype: str) -> AnyArray:
+    view: AnyArray = program.view_f32(value) if dtype == "f32" else program.view_i32(value)
+    return view
+
+
+def _fall_back(program: _core.Program, part: Fallback, step: Step) -> None:
+    """Run a node's reference kernel on the program's buffers."""
+    node = part.node
+    inputs = [_view(program, at, v.dtype) for at, v in zip(part.inputs, node.inputs, strict=True)]
+    results = KERNELS[node.op](step, node, *inputs)
+    for at, value, result in zip(part.outputs, node.outputs, results, strict=True):
+        _view(program, at, value.dtype)[...] = result
