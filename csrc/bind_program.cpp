@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "dense.h"
+#include "isa.h"
 #include "program.h"
 
 namespace nb = nanobind;
@@ -60,6 +61,13 @@ void bind_runtime(nb::module_& m) {
     nb::class_<Runtime>(m, "Runtime", "Threads, states and buffers that the programs of one executable share.")
         .def(nb::init<int>(), "threads"_a)
         .def_prop_ro("threads", [](const Runtime& r) { return r.pool.size(); })
+        .def("parallel", [](Runtime& r, std::int64_t chunks, nb::callable body) {
+            const nb::gil_scoped_release release;
+            r.pool.run(chunks, [&](std::int64_t chunk, int) {
+                const nb::gil_scoped_acquire acquire;
+                body(chunk);
+            });
+        }, "chunks"_a, "body"_a, "Call body(chunk) for each chunk on the runtime's threads; worth it where the body releases the GIL.")
         .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena_bytes; })
         .def("add_group",
              [](Runtime& r, std::string name, bool cross, int block_size) { r.groups.push_back({std::move(name), cross, block_size, 0}); })
@@ -76,13 +84,18 @@ void bind_weight(nb::module_& m) {
         .def("__init__", [](Weight* w, std::string name, std::vector<std::int64_t> shape, Floats values) {
             new (w) Weight{std::move(name), std::move(shape), {values.data(), values.data() + values.size()}, {}};
         }, "name"_a, "shape"_a, "values"_a)
+        .def_prop_ro("nbytes", [](const Weight& w) {
+            std::int64_t bytes = static_cast<std::int64_t>(w.values.size() * sizeof(float));
+            for (const auto& matrix : w.matrices) bytes += matrix->bytes();
+            return bytes;
+        })
         .def_static("dense", [](std::string name, std::vector<std::int64_t> shape, Floats values) {
-            Weight w{std::move(name), shape, {}, {}};
-            std::int64_t r = shape[shape.size() - 2], c = shape.back(), count = 1;
-            for (std::size_t i = 0; i + 2 < shape.size(); ++i) count *= shape[i];
-            for (std::int64_t e = 0; e < count; ++e) { auto m = std::make_shared<Dense>(); m->r = r; m->c = c; m->v.assign(values.data() + e*r*c, values.data() + (e+1)*r*c); w.matrices.push_back(m); }
+            Weight w{std::move(name), std::move(shape), {}, {}};
+            const std::int64_t columns = w.shape.back(), rows = w.shape[w.shape.size() - 2];
+            const float* end = values.data() + values.size();
+            for (const float* at = values.data(); at < end; at += rows * columns) w.matrices.push_back(std::make_shared<DenseMatrix>(at, rows, columns));
             return w;
-        });
+        }, "name"_a, "shape"_a, "values"_a, "Matrices [rows, columns], or experts of them, as f32.");
 }
 
 void add_node(Program& program, std::string op, const std::vector<PyValue>& inputs, const std::vector<PyValue>& outputs,
@@ -103,6 +116,8 @@ void begin(Program& program, const Symbols& symbols, Ints query_start, Ints cont
     batch.embed_rows = embed_rows.data();
     batch.embed_count = static_cast<std::int64_t>(embed_rows.size());
     batch.embeds = embeds.data();
+    if (embeds.ndim() == 2) batch.embed_columns = static_cast<std::int64_t>(embeds.shape(1));
+    if (batch.embed_count && (embeds.ndim() != 2 || embeds.shape(0) != embed_rows.size())) throw ProgramError("embeds and embed_rows differ in number");
     batch.parents = data_of(parents);
     for (const PyTable& table : tables) {
         if (!table) {
@@ -151,7 +166,7 @@ void bind_programs(nb::module_& m) {
 }  // namespace
 
 void bind_program(nb::module_& m) {
-    nb::exception<ProgramError>(m, "ProgramError");
+    nb::exception<ProgramError>(m, "ProgramError", PyExc_RuntimeError);
     bind_runtime(m);
     bind_weight(m);
     bind_programs(m);
@@ -160,6 +175,11 @@ void bind_program(nb::module_& m) {
         for (const auto& [name, maker] : kernels()) names.push_back(name);
         return names;
     }, "The ops that have a native kernel.");
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (const Isa isa : isas_here()) names.push_back(name_of(isa));
+        return names;
+    }, "The instruction sets that run on this CPU, the best last. HERON_ISA names one to use.");
     m.def("finite_rows", [](nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> x) {
         std::vector<bool> finite;
         const auto n = static_cast<std::int64_t>(x.shape(1));

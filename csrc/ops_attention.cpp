@@ -57,9 +57,10 @@ struct Workspace {
     float *keys, *values, *score, *q;
     float *largest, *total, *acc;                 // of the spans so far
     float *part_largest, *part_total, *part_acc;  // of one span
+    int *low, *high;                              // [rows] the keys of one span that each row sees, counted from the first that any does
 
     static std::int64_t floats(std::int64_t rows, std::int64_t dim, std::int64_t value_dim) {
-        return (2 * SPAN + CHUNK * (dim + value_dim) + rows * (SPAN + dim + 2 * (value_dim + 2)) + 15) / 16 * 16;
+        return (2 * SPAN + CHUNK * (dim + value_dim) + rows * (SPAN + dim + 2 * value_dim + 6) + 15) / 16 * 16;
     }
     Workspace(float* at, std::int64_t rows, std::int64_t dim, std::int64_t value_dim) {
         const auto next = [&](std::int64_t n) {
@@ -71,6 +72,7 @@ struct Workspace {
         keys = next(CHUNK * dim), values = next(CHUNK * value_dim), score = next(rows * SPAN), q = next(rows * dim);
         acc = next(rows * value_dim), part_acc = next(rows * value_dim);
         largest = next(rows), total = next(rows), part_largest = next(rows), part_total = next(rows);
+        low = reinterpret_cast<int*>(next(rows)), high = reinterpret_cast<int*>(next(rows));
     }
 };
 
@@ -249,14 +251,16 @@ private:
             const auto [from, to] = seen(t, tile.s);
             float* score = w.score + row * SPAN;
             if (f_.batch.parents) hide_other_branches(score, t, tile.s, begin, end);
-            const std::int64_t low = std::clamp<std::int64_t>(from - begin, 0, n), high = std::clamp<std::int64_t>(to - begin, low, n);
-            f_.kernels.exponentiate(score, static_cast<int>(low), static_cast<int>(high), static_cast<int>(n), largest + row, total + row);
+            w.low[row] = static_cast<int>(std::clamp<std::int64_t>(from - begin, 0, n));
+            w.high[row] = static_cast<int>(std::clamp<std::int64_t>(to - begin, w.low[row], n));
+            f_.kernels.exponentiate(score, w.low[row], w.high[row], static_cast<int>(n), largest + row, total + row);
         }
         for (std::int64_t at = 0; at < n; at += CHUNK) {
             const int count = static_cast<int>(std::min<std::int64_t>(CHUNK, n - at));
             for (int i = 0; i < count; ++i) stored[i] = values_.row(w.entry[at + i], head);
             f_.kernels.load_values(values_.storage, w.values, stored, count, static_cast<int>(value_dim_));
-            f_.kernels.accumulate(acc, w.score + at, SPAN, static_cast<int>(rows), w.values, count, static_cast<int>(value_dim_));
+            f_.kernels.accumulate(acc, w.score + at, SPAN, static_cast<int>(rows), w.values, count, static_cast<int>(value_dim_), w.low, w.high,
+                                  static_cast<int>(at));
         }
     }
 

@@ -28,7 +28,12 @@ Instruction insert_embeds(const Node& node, Shared&) {
     return {[=](Frame& f) {
         const std::int64_t n = width(f, x);
         copy_row(f.f32(y), f.f32(x), f.symbols[TOKENS] * n);
-        for (std::int64_t i = 0; i < f.batch.embed_count; ++i) copy_row(f.f32(y) + f.batch.embed_rows[i] * n, f.batch.embeds + i * n, n);
+        if (f.batch.embed_count && f.batch.embed_columns != n) throw ProgramError("embeds have " + std::to_string(f.batch.embed_columns) + " columns, not " + std::to_string(n));
+        for (std::int64_t i = 0; i < f.batch.embed_count; ++i) {
+            const std::int32_t row = f.batch.embed_rows[i];
+            if (row < 0 || row >= f.symbols[TOKENS]) throw ProgramError("embed_rows names row " + std::to_string(row) + ", which the step does not have");
+            copy_row(f.f32(y) + row * n, f.batch.embeds + i * n, n);
+        }
     }, {}};
 }
 

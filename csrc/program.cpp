@@ -46,7 +46,7 @@ char* Runtime::reserve(std::int64_t bytes) {
 }
 
 Program::Program(std::shared_ptr<Runtime> runtime, std::vector<std::vector<Size>> planned)
-    : runtime_(std::move(runtime)), planned_(std::move(planned)), frame_{*runtime_, runtime_->pool, row_kernels()} {}
+    : runtime_(std::move(runtime)), planned_(std::move(planned)), frame_(*runtime_) {}
 
 void Program::add(const Node& node) {
     const auto maker = kernels().find(node.op);
@@ -95,6 +95,10 @@ void Program::check_tables() const {
             if (used > table.width) {
                 throw ProgramError(where + ": sequence " + std::to_string(s) + " has " + std::to_string(tokens) + " tokens, and its table only " +
                                    std::to_string(table.width) + " blocks of " + std::to_string(group.block_size));
+            }
+            const std::int64_t before = frame_.batch.context_len[s] - (frame_.batch.query_start[s + 1] - frame_.batch.query_start[s]);
+            if (table.start && table.start[s] > before / group.block_size) {
+                throw ProgramError(where + ": sequence " + std::to_string(s) + " writes before its table's first block");
             }
             for (std::int64_t b = 0; b < used; ++b) {
                 const std::int32_t block = table.blocks[s * table.width + b];

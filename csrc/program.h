@@ -71,9 +71,10 @@ struct Field {
 
 // What programs of one executable share: threads, states, and the memory that their buffers lie in.
 struct Runtime {
-    explicit Runtime(int threads) : pool(threads) {}
+    explicit Runtime(int threads) : kernels(row_kernels()), pool(threads) {}
     char* reserve(std::int64_t bytes);
 
+    const RowKernels& kernels;
     ThreadPool pool;
     std::vector<Group> groups;
     std::vector<Field> fields;
@@ -95,12 +96,14 @@ struct Batch {
     const std::int32_t *query_start = nullptr, *context_len = nullptr, *rows = nullptr;
     const std::int32_t *cross_len = nullptr, *embed_rows = nullptr, *parents = nullptr;
     const float* embeds = nullptr;
-    std::int64_t embed_count = 0;
+    std::int64_t embed_count = 0, embed_columns = 0;
     std::vector<Table> tables;  // by group
 };
 
 // A step under way: what instructions see.
 struct Frame {
+    explicit Frame(Runtime& r) : runtime(r), pool(r.pool), kernels(r.kernels) {}
+
     Runtime& runtime;
     ThreadPool& pool;
     const RowKernels& kernels;

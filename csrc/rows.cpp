@@ -1,13 +1,17 @@
-#include <cstdlib>
-#include <cstring>
-
 #include "rows.h"
 
+#include "isa.h"
+
 namespace heron {
+
 const RowKernels& row_kernels() {
-    const char* s = std::getenv("HERON_ISA");
-    if (s && !std::strcmp(s, "portable")) return ROWS_PORTABLE;
-    if (s && !std::strcmp(s, "avx2")) return ROWS_AVX2;
-    return ROWS_AVX512;
+    switch (chosen_isa()) {
+#if defined(__x86_64__) || defined(_M_X64)
+        case Isa::avx512: return ROWS_AVX512;
+        case Isa::avx2: return ROWS_AVX2;
+#endif
+        default: return ROWS_PORTABLE;
+    }
 }
+
 }  // namespace heron

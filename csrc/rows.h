@@ -25,6 +25,7 @@ struct RowKernels {
     void (*glu)(Activation kind, float* y, const float* gate, const float* up, std::int64_t n);
     void (*softmax)(float* y, const float* x, std::int64_t n);
     float (*sum)(const float* x, std::int64_t n);
+    float (*dot)(const float* a, const float* b, std::int64_t n);
     bool (*finite)(const float* x, std::int64_t n);
     // y = sum over i of w[i] * x[i * stride ...]
     void (*weighted_sum)(float* y, const float* x, std::int64_t stride, const float* w, int count, std::int64_t n);
@@ -44,8 +45,10 @@ struct RowKernels {
                    float softcap);
     // Of one row of scores, those in [first, last) -> exp(score - largest), the others in [0, n) -> 0.
     void (*exponentiate)(float* score, int first, int last, int n, float* largest, float* total);
-    // acc[i] += sum over keys j of weight[i * stride + j] * values[j]; acc [queries, dim]
-    void (*accumulate)(float* acc, const float* weight, std::int64_t stride, int queries, const float* values, int keys, int dim);
+    // acc[i] += sum of weight[i * stride + j] * values[j] over the chunk's keys j in [low[i] - at, high[i] - at); acc [queries, dim].
+    // Keys that a query does not see are not touched: a NaN among them is none of its business.
+    void (*accumulate)(float* acc, const float* weight, std::int64_t stride, int queries, const float* values, int keys, int dim, const int* low,
+                       const int* high, int at);
     // (largest, total, acc) of the keys before, joined by those of more keys.
     void (*merge)(float* largest, float* total, float* acc, float more_largest, float more_total, const float* more_acc, int dim);
 };

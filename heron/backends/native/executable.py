@@ -26,6 +26,9 @@ from heron.graph.passes.tap import tap
 #: Ops whose only kernel is the reference's, here too: they call other ranks, or run where an adapter is loaded.
 PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora"})
 
+#: Arrays of the batch that the core reads.
+BATCH_INTS = ("tokens", "positions", "query_start", "context_len", "rows", "cross_len", "embed_rows", "parents")
+
 
 class NativeExecutable(Executable):
     """A model on the CPU. Weights are packed when it is made; states lie in numpy arrays, which both sides see."""
@@ -33,7 +36,10 @@ class NativeExecutable(Executable):
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
         self.model, self.placement, self.options = model, placement, options
         self._graphs = {name: for_native(graph, options.fuse) for name, graph in model.entries.items()}
-        self._runtime = _core.Runtime(options.threads or 0)
+        try:
+            self._runtime = _core.Runtime(options.threads or 0)
+        except RuntimeError as error:  # HERON_ISA names what this CPU does not run
+            raise BackendError(str(error)) from None
         self._weights = NativeWeights()
         self._fields = self._declare_states()
         self._states: StateStore | None = None
@@ -121,18 +127,21 @@ class NativeExecutable(Executable):
         return Done(Result(arrays, nonfinite))
 
     def _run(self, lowered: Lowered, batch: Batch, symbols: Mapping[str, int], outputs: list[Array]) -> None:
-        ints = {name: _ints(getattr(batch, name)) for name in ("tokens", "positions", "query_start", "context_len", "rows", "cross_len")}
-        held = [ints[name] for name in lowered.inputs]
+        # The core keeps pointers into these arrays until the step ends.
+        ints = {name: _ints(getattr(batch, name)) for name in BATCH_INTS}
         embeds = np.ascontiguousarray(batch.embeds, np.float32)
         tables = [self._table(batch, group.name, group.kind) for group in self._groups]
         lowered.program.begin(
             tuple(symbols[name] for name in SYMBOLS),
-            *(ints[name] for name in ("query_start", "context_len", "rows", "cross_len")),
-            _ints(batch.embed_rows),
+            ints["query_start"],
+            ints["context_len"],
+            ints["rows"],
+            ints["cross_len"],
+            ints["embed_rows"],
             embeds,
-            _ints(batch.parents),
+            ints["parents"],
             tables,
-            [*held, *outputs],
+            [*(ints[name] for name in lowered.inputs), *outputs],
         )
         step: Step | None = None
         for part in lowered.steps:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from heron import _core
 from heron.backends.native.weights import NativeWeights, matrices_of
@@ -22,7 +21,8 @@ from heron.graph.passes.rewrite import keep, rewrite
 SYMBOLS = ("T", "R", "S", "P")
 
 #: A value as the core sees it: its buffer, and its shape as sizes (constant, factor of each symbol).
-CoreValue = tuple[int, list[tuple[int, ...]]]
+CoreSize = tuple[int, ...]
+CoreValue = tuple[int, list[CoreSize]]
 
 NATIVE_OPS = frozenset(_core.native_ops())
 
@@ -121,7 +121,7 @@ def _roots(graph: Graph) -> dict[Value, Value]:
     return root
 
 
-def _size(size: Size) -> tuple[int, ...]:
+def _size(size: Size) -> CoreSize:
     if not isinstance(size, Dim):
         return (size, 0, 0, 0, 0)
     factors = dict(size.terms)
@@ -135,9 +135,10 @@ def _fields(node: Node, fields: Mapping[tuple[str, str], int]) -> list[int]:
 
 def _attributes(node: Node, activations: str) -> tuple[dict[str, float], dict[str, str], dict[str, list[int]]]:
     """The node's attributes by the kinds that the core knows."""
-    numbers, words, lists = {"f32": float(activations == "f32")}, {}, {}
-    attrs: Mapping[str, Any] = node.attrs
-    for name, value in attrs.items():
+    numbers: dict[str, float] = {"f32": float(activations == "f32")}
+    words: dict[str, str] = {}
+    lists: dict[str, list[int]] = {}
+    for name, value in node.attrs.items():
         if isinstance(value, str):
             words[name] = value
         elif isinstance(value, int | float):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from heron import _core
 from heron.checkpoint.tensor import Tensor
 from heron.graph.graph import Node, Weight

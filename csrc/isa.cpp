@@ -1,0 +1,74 @@
+#include "isa.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#if defined(_MSC_VER) && defined(_M_X64)
+#include <immintrin.h>
+#include <intrin.h>
+#endif
+
+namespace heron {
+namespace {
+
+constexpr Isa ALL[] = {Isa::portable, Isa::avx2, Isa::avx512};
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+}
+#elif defined(_MSC_VER) && defined(_M_X64)
+// Bits of CPUID leaves 1 and 7, and of the register state that the system saves (XCR0).
+bool has_avx2() {
+    int one[4], seven[4];
+    __cpuid(one, 1);
+    __cpuidex(seven, 7, 0);
+    const bool saved = (one[2] >> 27 & 1) && (_xgetbv(0) & 6) == 6;
+    return saved && (one[2] >> 12 & 1) && (one[2] >> 29 & 1) && (seven[1] >> 5 & 1);
+}
+bool has_avx512() {
+    int seven[4];
+    __cpuidex(seven, 7, 0);
+    const bool f = seven[1] >> 16 & 1, dq = seven[1] >> 17 & 1, bw = seven[1] >> 30 & 1, vl = seven[1] >> 31 & 1, vnni = seven[2] >> 11 & 1;
+    return has_avx2() && (_xgetbv(0) & 0xe6) == 0xe6 && f && dq && bw && vl && vnni;
+}
+#else
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
+#endif
+
+}  // namespace
+
+const char* name_of(Isa isa) {
+    constexpr const char* NAMES[] = {"portable", "avx2", "avx512"};
+    return NAMES[static_cast<int>(isa)];
+}
+
+bool runs_here(Isa isa) {
+    static const bool avx2 = has_avx2(), avx512 = has_avx512();
+    return isa == Isa::portable || (isa == Isa::avx2 ? avx2 : avx512);
+}
+
+std::vector<Isa> isas_here() {
+    std::vector<Isa> here;
+    for (const Isa isa : ALL) {
+        if (runs_here(isa)) here.push_back(isa);
+    }
+    return here;
+}
+
+Isa chosen_isa() {
+    const std::vector<Isa> here = isas_here();
+    const char* wanted = std::getenv("HERON_ISA");
+    if (!wanted || !*wanted) return here.back();
+    std::string known;
+    for (const Isa isa : here) {
+        if (std::string(wanted) == name_of(isa)) return isa;
+        known += known.empty() ? name_of(isa) : std::string(", ") + name_of(isa);
+    }
+    throw std::runtime_error(std::string("HERON_ISA names ") + wanted + ", which this CPU does not run; it runs " + known);
+}
+
+}  // namespace heron

@@ -1,0 +1,20 @@
+// The instruction sets that kernels are compiled for, and which of them runs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace heron {
+
+enum class Isa { portable, avx2, avx512 };  // avx512: F, BW, VL, DQ and VNNI
+
+const char* name_of(Isa isa);
+bool runs_here(Isa isa);
+
+// Those that run on this CPU, the best last.
+std::vector<Isa> isas_here();
+
+// The one that the environment's HERON_ISA names, or the best. Throws std::runtime_error where it names none that runs here.
+Isa chosen_isa();
+
+}  // namespace heron
