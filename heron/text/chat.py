@@ -14,7 +14,7 @@ from heron.text.sandbox import Refused, Sandbox
 from heron.text.templates import builtin_template
 from heron.text.tokenizer import Tokenizer
 
-_MAX_SOURCE = 1 << 17
+_MAX_SOURCE = 1 << 16
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 Message = Mapping[str, Any]
@@ -74,7 +74,7 @@ class ChatTemplate:
             "documents": None,
             **plain(variables),
             "messages": [_with_reasoning(plain(dict(message))) for message in messages],
-            "tools": plain(tools) if tools else None,
+            "tools": plain(tools),
             "add_generation_prompt": add_generation_prompt,
         }
         begin(self._limits)

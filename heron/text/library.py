@@ -47,7 +47,7 @@ class LibraryEncoder:
             part = part.lstrip() if before and before.rstrip else part
             part = part.rstrip() if after and after.lstrip else part
             if part:
-                ids += self._run(part.replace(guard, ""), parse_special=False, first=index == 0 or not parts[0])
+                ids += self._run(part.replace(guard, ""), parse_special=False, first=index == 0)
         return ids
 
     def _run(self, text: str, parse_special: bool, first: bool = True) -> list[int]:

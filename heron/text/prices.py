@@ -22,8 +22,15 @@ _STRUCTURAL = frozenset(
         *("sum", "tojson", "unique"),
     )
 )
+# Filters that make a list with an entry for each of the value's.
+_LISTING = frozenset(("batch", "groupby", "list", "reverse", "slice", "sort", "unique"))
 _SIZED = frozenset(("batch", "center", "indent", "round", "slice", "truncate"))
 MAX_BITS = 4096
+
+
+def entry_size(value: Any) -> int:
+    """What an entry of it costs: a character one, an entry of a list the pointer and object behind it."""
+    return 1 if isinstance(value, (str, bytes)) else 16
 
 
 def check_product(budget: Budget, left: Any, right: Any) -> None:
@@ -33,7 +40,7 @@ def check_product(budget: Budget, left: Any, right: Any) -> None:
         return
     text, times = (right, left) if isinstance(left, int) else (left, right)
     if isinstance(times, int) and hasattr(text, "__len__"):
-        budget.charge(len(text) * times)
+        budget.charge(len(text) * times * entry_size(text))
 
 
 def check_format(budget: Budget, pattern: str, values: tuple[Any, ...]) -> None:
@@ -45,18 +52,18 @@ def check_format(budget: Budget, pattern: str, values: tuple[Any, ...]) -> None:
     budget.charge((pattern.count("%") + pattern.count("{")) * longest * before)
 
 
-def checked_text_method(budget: Budget, text: str | bytes, name: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments of a method of `text`, after what it will make has been charged for."""
+def checked_text_method(budget: Budget, text: Any, name: str, args: tuple[Any, ...], named: Iterable[Any]) -> tuple[Any, ...]:
+    """The arguments of a method of `text` (str or bytes), after what it will make has been charged for. `named` are further ones."""
     if name in ("translate", "maketrans", "format_map"):
         raise SecurityError(f"the method {name!r} of strings is not allowed")
     budget.charge(len(text))
     if name in ("ljust", "rjust", "center", "zfill", "expandtabs"):
-        budget.width(*args)
-        budget.charge(
-            len(text) * 8
-            if name != "expandtabs"
-            else sum(arg for arg in args[:1] if isinstance(arg, int)) * (text.count("\t") if isinstance(text, str) else len(text))
-        )
+        numbers = [arg for arg in (*args, *named) if isinstance(arg, int)]
+        budget.width(*numbers)
+        budget.charge(sum(numbers) * (len(text) if name == "expandtabs" else 1))
+    if name in ("split", "rsplit", "splitlines"):
+        parts = text.count(args[0]) if args and args[0] and isinstance(args[0], type(text)) else len(text) // 2
+        budget.charge(parts * 16)
     if name == "replace" and len(args) >= 2 and all(isinstance(arg, type(text)) for arg in args[:2]):
         budget.charge(text.count(args[0]) * len(args[1]))
     if name == "join" and args and not isinstance(args[0], (str, bytes)):
@@ -87,6 +94,8 @@ def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         value, options = args[at] if len(args) > at else None, (*args[at + 1 :], *kwargs.values())
         if name in _SIZED:
             budget.width(*options)
+        if name in _LISTING and isinstance(value, (str, list, tuple, dict, range)):
+            budget.charge(len(value) * 16)
         if name == "sum" and any(not isinstance(option, (int, float, str)) for option in options):
             raise TemplateError("the chat template sums what is not numbers; use another template")
         if name == "join" and not isinstance(value, (str, Undefined)) and value is not None:
@@ -102,7 +111,7 @@ def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         elif name == "format":
             check_format(budget, str(value), options)
         result = function(*args, **kwargs)
-        budget.charge(len(result) if isinstance(result, (str, list)) else 0)
+        budget.charge(len(result) * entry_size(result) if isinstance(result, (str, list)) else 0)
         return result
 
     return checked

@@ -23,7 +23,7 @@ from jinja2.visitor import NodeTransformer
 
 from heron.errors import TemplateError
 from heron.text.budget import current
-from heron.text.prices import MAX_BITS, check_format, check_product, checked_text_method, tojson, watched
+from heron.text.prices import MAX_BITS, check_format, check_product, checked_text_method, entry_size, tojson, watched
 
 _UNNEEDED_FILTERS = ("urlize", "striptags", "xmlattr", "pprint", "wordwrap")
 _NUMBER_METHODS = frozenset(("as_integer_ratio", "bit_count", "bit_length", "conjugate", "hex", "is_integer"))
@@ -67,7 +67,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """value[start:stop:step]"""
         if isinstance(value, Undefined):
             return value[start:stop:step]
-        current().charge(len(value))
+        current().charge(len(value) * entry_size(value))
         return value[start:stop:step]
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
@@ -83,7 +83,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, (str, bytes)):
             check_format(budget, str(left), right if isinstance(right, tuple) else (right,))
         elif operator == "+" and isinstance(left, (str, bytes, list, tuple)) and isinstance(right, (str, bytes, list, tuple)):
-            budget.charge(len(left) + len(right))
+            budget.charge((len(left) + len(right)) * entry_size(left))
         return super().call_binop(context, operator, left, right)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -102,11 +102,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         budget.tick()
         owner = getattr(function, "__self__", None)
         if isinstance(owner, (str, bytes)):
-            args = checked_text_method(budget, owner, function.__name__, args)
+            args = checked_text_method(budget, owner, function.__name__, args, kwargs.values())
         elif isinstance(owner, (int, float)) and function.__name__ not in _NUMBER_METHODS:
             raise SecurityError(f"the method {function.__name__!r} of numbers is not allowed")
         elif isinstance(owner, (list, tuple, dict)):
-            budget.charge(len(owner) if function.__name__ in ("copy", "__add__") else 0)
+            budget.charge(len(owner) * entry_size(owner) if function.__name__ == "copy" else 0)
         return super().call(context, function, *args, **kwargs)
 
 
@@ -185,5 +185,5 @@ def _strftime_now(format: str) -> str:
 
 def _range(*bounds: int) -> range:
     numbers = range(*bounds)
-    current().width(len(numbers) if abs(numbers.stop - numbers.start) < 1 << 62 else 1 << 62)
+    current().width(len(numbers))
     return numbers
