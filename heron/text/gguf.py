@@ -143,6 +143,6 @@ def _segmenter(vocabulary: GGUFVocabulary, pre: PreTokenizer, special: Mapping[s
         (token if kind in findable and token not in special else "", score)
         for token, kind, score in zip(vocabulary.tokens, vocabulary.kinds, scores, strict=True)
     ]
-    core = Unigram(weighted, unknown, fallback=bool(_fallback(vocabulary)))
+    core = Unigram(weighted, unknown, _fallback(vocabulary))
     merge_spaces = vocabulary.flag("remove_extra_whitespaces", False)
     return SentencePiece(core, Preparation(charsmap=vocabulary.charsmap(), add_prefix=prefix, merge_spaces=merge_spaces))

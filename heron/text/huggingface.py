@@ -155,7 +155,7 @@ def _sentencepiece(model: SentencePieceModel, special: Mapping[str, int]) -> Sen
         return SentencePiece(ScoredMerges(scores, unused, model.unknown, fallback), preparation)
     # Unlike those of BPE, unused pieces of a unigram model are never found.
     pieces = [(token if kind == Kind.NORMAL else "", score) for token, score, kind in rows]
-    return SentencePiece(Unigram(pieces, model.unknown, bool(fallback)), preparation)
+    return SentencePiece(Unigram(pieces, model.unknown, fallback), preparation)
 
 
 def _piece(token: str, kind: int) -> bytes:

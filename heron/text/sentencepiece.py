@@ -161,11 +161,22 @@ class ScoredMerges:
 class Unigram:
     """The likeliest way to cut a text, each token's score being its log-probability (Kudo 2018, https://arxiv.org/abs/1804.10959)."""
 
-    def __init__(self, pieces: Sequence[tuple[str, float]], unknown: int, fallback: bool) -> None:
-        """One (token, score) for each id; an empty token is never found."""
-        self._library = Library(models.Unigram(vocab=list(pieces), unk_id=unknown, byte_fallback=fallback))
+    def __init__(self, pieces: Sequence[tuple[str, float]], unknown: int, fallback: Sequence[int]) -> None:
+        """
+        pieces    one (token, score) for each id; an empty token is never found
+        unknown   what characters become that are in no token
+        fallback  the ids of the 256 bytes, which they become instead, or none
+        """
+        self._library = Library(models.Unigram(vocab=list(pieces), unk_id=unknown, byte_fallback=False))
+        self._unknown, self._fallback = unknown, fallback
 
     def __call__(self, text: str) -> list[int]:
         """Ids of prepared text."""
-        ids: list[int] = self._library.encode(text).ids
-        return ids
+        found = self._library.encode(text)
+        ids: list[int] = found.ids
+        if not self._fallback or self._unknown not in ids:
+            return ids
+        spelled: list[int] = []
+        for id, (start, stop) in zip(ids, found.offsets, strict=True):
+            spelled += [id] if id != self._unknown else [self._fallback[byte] for byte in text[start:stop].encode()]
+        return spelled

@@ -26,7 +26,8 @@ EXPECTED = {
     "chatml": "<|im_start|>system\nBe terse.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nHi.<|im_end|>\n"
     "<|im_start|>user\nAnd now?<|im_end|>\n<|im_start|>assistant\n",
     "llama3": "<s><|start_header_id|>system<|end_header_id|>\n\nBe terse.<|eot_id|>"
-    "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHi.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nAnd now?<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nHi.<|eot_id|>"
+    "<|start_header_id|>user<|end_header_id|>\n\nAnd now?<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\n",
     "gemma": "<s><start_of_turn>user\nBe terse.\n\nHello<end_of_turn>\n<start_of_turn>model\nHi.<end_of_turn>\n"
     "<start_of_turn>user\nAnd now?<end_of_turn>\n<start_of_turn>model\n",

@@ -17,10 +17,10 @@ from heron.text.pretokenizers import PRE_TOKENIZERS
 from heron.text.tokenizer import Tokenizer
 
 ALPHABET = st.sampled_from(
-    sorted(set(WORDS)) + [" ", "  ", "▁", "a", "aa", "qü", "<user>", "<x>", "é", "ﬁ", "Ⅻ", "\u00a0", "¼", "漢", "\x00"]
+    [*sorted(set(WORDS)), " ", "  ", "▁", "a", "aa", "qü", "<user>", "<x>", "é", "ﬁ", "Ⅻ", "\u00a0", "¼", "漢", "\x00"]
 )
 STRINGS = st.lists(st.one_of(ALPHABET, st.text(max_size=6)), max_size=20).map("".join)
-SYMBOLS = ["<user>", "<x>", "fox"]
+SYMBOLS = "<user>,<x>,fox"
 IDENTITY: dict[str, Any] = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
 MODELS: dict[str, bytes] = {
     "bpe, as llama": trained("bpe", **IDENTITY),
@@ -57,7 +57,7 @@ def test_tokenizer_model(name: str, tmp_path: Path) -> None:
     oracle = sentencepiece.SentencePieceProcessor(model_proto=MODELS[name])
     agrees(tokenizer, oracle.encode, STRINGS.map(without_nul))
     assert tokenizer.vocab_size == oracle.vocab_size()
-    ids = oracle.encode(TEXT[0])
+    ids = [id for id in oracle.encode(TEXT[0]) if id != oracle.unk_id()]
     assert tokenizer.decode(ids) == oracle.decode(ids)
     assert tokenizer.encode("fox") in ([oracle.bos_id(), *oracle.encode("fox")], [*oracle.encode("fox"), oracle.eos_id()])
 
