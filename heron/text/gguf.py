@@ -119,6 +119,8 @@ def _segmenter(vocabulary: GGUFVocabulary, pre: PreTokenizer, special: Mapping[s
     model, unknown = vocabulary.model, ids["unknown"]
     if model in ("gpt2", "gemma4"):
         merges = vocabulary.strings("merges")
+        if not merges and any(len(token) > 1 for token in vocabulary.of(Kind.NORMAL)):
+            raise TokenizerError(f"{KEY}merges is empty, so most tokens could never be used; convert the model again")
         # Tokens with a meaning cannot arise from text, whatever the merges say.
         usable = {text: id for text, id in vocabulary.of(*Kind).items() if text not in special}
         return MergeBPE(usable, merges, pre)
