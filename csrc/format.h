@@ -1,0 +1,27 @@
+// The formats of weights as files store them: blocks of a fixed number of elements in a fixed number of bytes.
+#pragma once
+
+#include <cstdint>
+
+namespace heron {
+
+// A field of a block, seen as `count` units of `size` bytes. Packing interleaves rows unit by unit (layout.h).
+struct Field {
+    int count, size;
+};
+
+struct Format {
+    const char* name;
+    int id;           // GGUF's number of the type
+    int block;        // elements in a block
+    int bytes;        // bytes of a block
+    Field fields[6];  // in the file's order
+    void (*decode)(const std::uint8_t* block, float* out);  // one block -> `block` floats, bit for bit as ggml defines them
+
+    std::int64_t row_bytes(std::int64_t k) const { return k / block * bytes; }
+};
+
+// nullptr for a format that this build cannot decode.
+const Format* find_format(int id);
+
+}  // namespace heron
