@@ -44,21 +44,14 @@ class MergeBPE:
         A pair that names no token, or makes none, can never apply and is left out.
         Raises TokenizerError when an entry of `merges` is not a pair, or too few of them fit the vocabulary.
         """
-        pairs: dict[tuple[str, str], None] = {}
-        for rank, merge in enumerate(merges):
-            # Tokens that begin with a space are written as they are, so the separator is the first one after the start.
-            at = merge.find(" ", 1)
-            if at < 0 or at == len(merge) - 1:
-                raise TokenizerError(f"tokenizer.ggml.merges[{rank}] is {merge[:40]!r}, not two tokens and a space between; convert again")
-            left, right = merge[:at], merge[at + 1 :]
-            if left in vocabulary and right in vocabulary and left + right in vocabulary:
-                pairs.setdefault((left, right))
-        if len(pairs) < len(merges) // 2:
+        pairs = [_halves(rank, merge) for rank, merge in enumerate(merges)]
+        usable = {pair: None for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary and pair[0] + pair[1] in vocabulary}
+        if len(usable) < len(merges) // 2:
             raise TokenizerError(
-                f"only {len(pairs)} of {len(merges)} tokenizer.ggml.merges fit tokenizer.ggml.tokens; the file mixes two vocabularies"
+                f"only {len(usable)} of {len(merges)} tokenizer.ggml.merges fit tokenizer.ggml.tokens; the file mixes two vocabularies"
             )
         self._library = Library(
-            models.BPE(vocab=dict(vocabulary), merges=list(pairs), ignore_merges=pre.ignore_merges, byte_fallback=not pre.byte_level)
+            models.BPE(vocab=dict(vocabulary), merges=list(usable), ignore_merges=pre.ignore_merges, byte_fallback=not pre.byte_level)
         )
         steps: list[pre_tokenizers.PreTokenizer] = [pre_tokenizers.Split(Regex(regex), "isolated") for regex in pre.regexes]
         if pre.byte_level:
@@ -70,3 +63,16 @@ class MergeBPE:
         """Ids of text without special tokens."""
         ids: list[int] = self._library.encode(text.replace(" ", "▁") if self._escape_spaces else text).ids
         return ids
+
+
+def _halves(rank: int, merge: str) -> tuple[str, str]:
+    left, _, right = merge.partition(" ")
+    if not left:
+        # A token that begins with a space is written as it is, and the separator is the next one.
+        left, _, right = merge[1:].partition(" ")
+        left = " " + left
+    if not right:
+        raise TokenizerError(
+            f"tokenizer.ggml.merges[{rank}] is {merge[:40]!r}, not two tokens and a space between; convert the model again"
+        )
+    return left, right

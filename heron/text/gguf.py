@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from heron.errors import TokenizerError
@@ -32,9 +32,9 @@ def gguf_parts(metadata: Mapping[str, Any]) -> Parts:
     Raises TokenizerError for missing or inconsistent data, UnsupportedError for a kind of vocabulary that Heron lacks.
     """
     vocabulary = GGUFVocabulary(metadata)
-    control = vocabulary.of(Kind.CONTROL, Kind.UNKNOWN)
-    ends = end_tokens(control, vocabulary.of(Kind.NORMAL, Kind.USER_DEFINED))
-    special = {**control, **{text: id for text, id in vocabulary.of(Kind.NORMAL, Kind.USER_DEFINED).items() if text in ends}}
+    control, others = vocabulary.of(Kind.CONTROL, Kind.UNKNOWN), vocabulary.of(Kind.NORMAL, Kind.USER_DEFINED)
+    ends = end_tokens(control, others)
+    special = {**control, **{text: others[text] for text in ends if text not in control}}
     defined = {text: id for text, id in vocabulary.of(Kind.USER_DEFINED).items() if text not in special}
     ids = {name: vocabulary.id(name) for name in (*_NAMED, "cls", "eot", "eom")}
     if vocabulary.model == "bert" and ids["bos"] is None:
@@ -49,12 +49,12 @@ def gguf_parts(metadata: Mapping[str, Any]) -> Parts:
     stripping = set(special) - {"<unk>", "<s>", "<|endoftext|>"} | {"</s>"} if "phi-3" in name or "phi3" in name else set()
     return Parts(
         tokens=vocabulary.tokens,
-        pieces=_pieces(vocabulary, special, pre.byte_level),
+        piece=_piece(vocabulary, special, pre.byte_level),
         special=frozenset(special.values()),
         encoder=Partition(_segmenter(vocabulary, pre, special, ids), special, defined, stripping),
         prefix=prefix,
         suffix=suffix,
-        strip_space=vocabulary.model == "bert" or vocabulary.flag("add_space_prefix", vocabulary.defaults.add_space_prefix),
+        strip_space=vocabulary.model == "bert" or _adds_space(vocabulary),
         bos=ids["bos"],
         eos=ids["eos"],
         ends=frozenset({special[text] for text in ends} | {id for id in (ids["eot"], ids["eom"]) if id is not None}),
@@ -70,6 +70,12 @@ def _pre_tokenizer(vocabulary: GGUFVocabulary) -> PreTokenizer:
     return pre_tokenizer(vocabulary.text("pre")) if vocabulary.model == "gpt2" else PreTokenizer(())
 
 
+def _adds_space(vocabulary: GGUFVocabulary) -> bool:
+    """Byte-level files may have the key too, but neither their encoding nor their decoding heeds it."""
+    wanted = vocabulary.flag("add_space_prefix", vocabulary.defaults.add_space_prefix)
+    return wanted and vocabulary.model in ("llama", "t5")
+
+
 def _is_template(key: str, value: Any) -> bool:
     return isinstance(value, str) and (key == "tokenizer.chat_template" or key.startswith("tokenizer.chat_template."))
 
@@ -82,21 +88,23 @@ def _added(vocabulary: GGUFVocabulary, ids: Mapping[str, int | None], name: str,
     return [id] if wanted and id is not None else []
 
 
-def _pieces(vocabulary: GGUFVocabulary, special: Mapping[str, int], byte_level: bool) -> list[bytes]:
+def _piece(vocabulary: GGUFVocabulary, special: Mapping[str, int], byte_level: bool) -> Callable[[int], bytes]:
     """What each token decodes to."""
-    pieces: list[bytes] = []
-    literal = {Kind.USER_DEFINED, Kind.UNUSED}
-    spaced = vocabulary.model in ("llama", "t5", "gemma4", "bert") or not byte_level
-    for token, kind in zip(vocabulary.tokens, vocabulary.kinds, strict=True):
-        if token in special or (kind in literal and vocabulary.model != "rwkv"):
-            pieces.append(token.encode())
-        elif kind == Kind.BYTE:
-            pieces.append(bytes([_byte_value(token)]))
-        elif vocabulary.model == "rwkv":
-            pieces.append(unescaped(token))
-        else:
-            pieces.append(token.replace(SPACE, " ").encode() if spaced else spelled_bytes(token))
-    return pieces
+    spaced = vocabulary.model != "gpt2" or not byte_level
+
+    def piece(id: int) -> bytes:
+        token, kind = vocabulary.tokens[id], vocabulary.kinds[id]
+        if token in special:
+            return token.encode()
+        if vocabulary.model == "rwkv":
+            return unescaped(token)
+        if kind == Kind.BYTE:
+            return bytes([_byte_value(token)])
+        if kind in (Kind.USER_DEFINED, Kind.UNUSED):
+            return token.encode()
+        return token.replace(SPACE, " ").encode() if spaced else spelled_bytes(token)
+
+    return piece
 
 
 def _byte_value(token: str) -> int:
@@ -122,7 +130,9 @@ def _segmenter(vocabulary: GGUFVocabulary, pre: PreTokenizer, special: Mapping[s
         if not merges and any(len(token) > 1 for token in vocabulary.of(Kind.NORMAL)):
             raise TokenizerError(f"{KEY}merges is empty, so most tokens could never be used; convert the model again")
         # Tokens with a meaning cannot arise from text, whatever the merges say.
-        usable = {text: id for text, id in vocabulary.of(*Kind).items() if text not in special}
+        usable = vocabulary.of(*Kind)
+        for text in special:
+            del usable[text]
         return MergeBPE(usable, merges, pre)
     if model == "bert":
         lowercase = vocabulary.flag("normalizer.lowercase", True)
@@ -131,7 +141,7 @@ def _segmenter(vocabulary: GGUFVocabulary, pre: PreTokenizer, special: Mapping[s
     if model == "rwkv":
         pieces = {unescaped(text): id for text, id in vocabulary.of(*Kind).items() if text not in special}
         return Greedy(pieces, [] if unknown is None else [unknown])
-    prefix = vocabulary.flag("add_space_prefix", vocabulary.defaults.add_space_prefix)
+    prefix = _adds_space(vocabulary)
     scores = vocabulary.scores()
     if model == "llama":
         usable = {text: id for text, id in vocabulary.of(Kind.NORMAL, Kind.USER_DEFINED, Kind.UNUSED).items() if text not in special}

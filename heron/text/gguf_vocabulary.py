@@ -56,7 +56,9 @@ class GGUFVocabulary:
             raise UnsupportedError(f"{KEY}model is {self.model!r}, which cannot be used yet; known are {', '.join(_MODELS)}")
         self.defaults = _MODELS[self.model]
         self.tokens = self.strings("tokens")
-        self.kinds = self._kinds()
+        kinds = self.numbers("token_type", "iu")
+        self._kinds = np.full(len(self.tokens), int(Kind.NORMAL)) if kinds is None else kinds
+        self.kinds: list[int] = self._kinds.tolist()
         # An empty text would be found everywhere; some files have such tokens where their source has gaps.
         self.tokens = [token or f"[EMPTY_{id}]" for id, token in enumerate(self.tokens)]
 
@@ -98,12 +100,6 @@ class GGUFVocabulary:
             raise TokenizerError(f"{KEY}{key} has entries that are not finite; convert the model again")
         return array
 
-    def _kinds(self) -> list[int]:
-        array = self.numbers("token_type", "iu")
-        if array is None:
-            return [Kind.NORMAL] * len(self.tokens)
-        return [int(kind) for kind in array]
-
     def charsmap(self) -> bytes:
         """SentencePiece's compiled character map, or nothing."""
         value = self.metadata.get(KEY + "precompiled_charsmap")
@@ -118,7 +114,7 @@ class GGUFVocabulary:
         array = self.numbers("scores", "fiu")
         if array is None:
             raise TokenizerError(f"{KEY}scores is missing, and a vocabulary of kind {self.model!r} cannot be used without; convert again")
-        return [float(score) for score in array]
+        return array.astype(np.float64).tolist()
 
     def id(self, name: str) -> int | None:
         """The id under ``{name}_token_id``, or the kind's default. 2**32 - 1 and -1 mean none.
@@ -138,8 +134,5 @@ class GGUFVocabulary:
 
     def of(self, *kinds: int) -> dict[str, int]:
         """Tokens of these kinds -> ids; of several with one text the first counts."""
-        found: dict[str, int] = {}
-        for id, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True)):
-            if kind in kinds:
-                found.setdefault(token, id)
-        return found
+        ids = np.flatnonzero(np.isin(self._kinds, kinds))[::-1].tolist()
+        return {self.tokens[id]: id for id in ids}

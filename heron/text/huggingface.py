@@ -96,13 +96,13 @@ def _json_parts(path: Path, settings: _Settings) -> Parts:
     for token, id in vocabulary.items():
         tokens[id] = token
     described = json.loads(text)
-    pieces, strip = decoded_pieces(library, tokens, described.get("decoder"), str(path))
+    piece, strip = decoded_pieces(library, tokens, described.get("decoder"), str(path))
     special = {id for id, token in library.get_added_tokens_decoder().items() if token.special}
     bare, full = (library.encode("a", add_special_tokens=flag).ids for flag in (False, True))
     at = next((at for at in range(len(full) - len(bare) + 1) if full[at : at + len(bare)] == bare), 0)
     return Parts(
         tokens,
-        pieces,
+        piece,
         frozenset(special),
         LibraryEncoder(library, described.get("pre_tokenizer")),
         full[:at],
@@ -123,12 +123,11 @@ def _model_parts(path: Path, settings: _Settings) -> Parts:
             kinds[id] = Kind.CONTROL if token.special else kinds[id] if id < len(model.tokens) else Kind.USER_DEFINED
     special = {token: id for id, token in enumerate(tokens) if kinds[id] in (Kind.CONTROL, Kind.UNKNOWN)}
     defined = {token: id for id, token in enumerate(tokens) if id >= len(model.tokens) and token and token not in special}
-    pieces = [_piece(token, kind) for token, kind in zip(tokens, kinds, strict=True)]
     ids = {name: id if 0 <= id < len(tokens) else None for name, id in (("bos", model.bos), ("eos", model.eos), ("pad", model.pad))}
     is_bpe = model.algorithm == BPE
     return Parts(
         tokens=tokens,
-        pieces=pieces,
+        piece=lambda id: _piece(tokens[id], kinds[id]),
         special=frozenset(special.values()),
         encoder=Partition(_sentencepiece(model, special), special, defined),
         prefix=[ids["bos"]] if is_bpe and ids["bos"] is not None else [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
@@ -84,8 +84,8 @@ def load_library(text: str, where: str, added: Mapping[int, AddedToken]) -> Libr
     return library
 
 
-def decoded_pieces(library: Library, tokens: list[str], decoder: Any, where: str) -> tuple[list[bytes], bool]:
-    """(each token's bytes, whether decoded text loses a leading space), as the steps under "decoder" have it.
+def decoded_pieces(library: Library, tokens: list[str], decoder: Any, where: str) -> tuple[Callable[[int], bytes], bool]:
+    """(an id's bytes, whether decoded text loses a leading space), as the steps under "decoder" have it.
 
     Raises UnsupportedError for steps that Heron cannot do token by token.
     """
@@ -98,7 +98,10 @@ def decoded_pieces(library: Library, tokens: list[str], decoder: Any, where: str
     spaced = "Metaspace" in by_type or by_type.get("Replace", {}).get("pattern") == {"String": SPACE}
     subword = by_type.get("WordPiece", {}).get("prefix", "##")
 
-    def piece(id: int, token: str) -> bytes:
+    def piece(id: int) -> bytes:
+        token = tokens[id]
+        if not token:
+            return b""
         byte = _BYTE_TOKEN.fullmatch(token) if "ByteFallback" in by_type else None
         if byte:
             return bytes([int(byte[1], 16)])
@@ -113,4 +116,4 @@ def decoded_pieces(library: Library, tokens: list[str], decoder: Any, where: str
 
     strip = by_type.get("Strip", {}).get("start", 0) > 0 or "WordPiece" in by_type or not by_type
     strip = strip or ("Metaspace" in by_type and by_type["Metaspace"].get("prepend_scheme", "always") != "never")
-    return [piece(id, token) if token else b"" for id, token in enumerate(tokens)], strip
+    return piece, strip

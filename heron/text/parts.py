@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
@@ -31,7 +31,7 @@ class Parts:
     """The data of a tokenizer.
 
     tokens         each id's text, as the file spells it
-    pieces         each id's bytes, as they appear in decoded text
+    piece          an id's bytes, as they appear in decoded text
     special        ids of control tokens, which mean something and are no text
     encoder        how text becomes ids
     prefix, suffix ids put before and after a text
@@ -43,7 +43,7 @@ class Parts:
     """
 
     tokens: list[str]
-    pieces: list[bytes]
+    piece: Callable[[int], bytes]
     special: frozenset[int]
     encoder: Encoder
     prefix: list[int] = field(default_factory=list)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from heron.checkpoint.checkpoint import Checkpoint, locate
 from heron.checkpoint.gguf import read_gguf
-from heron.errors import RequestError, TokenizerError
+from heron.errors import RequestError
 from heron.text.gguf import gguf_parts
 from heron.text.huggingface import folder_parts
 from heron.text.parts import Parts
@@ -18,11 +19,10 @@ class Tokenizer:
     """A model's vocabulary, and the way it cuts text. Nothing in it changes after it is made, so threads may share it."""
 
     def __init__(self, parts: Parts) -> None:
-        """Raises TokenizerError when the parts do not fit together."""
-        if len(parts.tokens) != len(parts.pieces):
-            raise TokenizerError(f"the tokenizer has {len(parts.tokens)} tokens and {len(parts.pieces)} pieces")
         self._parts = parts
-        self._ids = {token: id for id, token in reversed(list(enumerate(parts.tokens)))}
+        # Of several tokens with one text the first counts.
+        self._ids = dict(zip(reversed(parts.tokens), range(len(parts.tokens) - 1, -1, -1), strict=True))
+        self._piece = lru_cache(maxsize=None)(parts.piece)
         self.vocab_size: int = len(parts.tokens)
         self.bos: int | None = parts.bos
         self.eos: int | None = parts.eos
@@ -86,7 +86,7 @@ class Tokenizer:
 
     def token_bytes(self, id: int) -> bytes:
         """What a token adds to decoded text. Raises RequestError for an id outside the vocabulary."""
-        return self._parts.pieces[self._checked(id)]
+        return self._piece(self._checked(id))
 
     def token(self, id: int) -> str:
         """A token's text, as its file spells it. Raises RequestError for an id outside the vocabulary."""

@@ -102,7 +102,7 @@ def test_special_tokens_of_users_are_text(metadata: dict[str, Any]) -> None:
     template = ChatTemplate.from_tokenizer(tokenizer)
     special = {tokenizer.id(text) for text in SPECIAL}
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     @given(first=CONTENT, parts=st.lists(CONTENT, max_size=3))
     def check(first: str, parts: list[str]) -> None:
         messages = [{"role": "user", "content": first}, {"role": "assistant", "content": "".join(parts)}]

@@ -94,7 +94,7 @@ def test_foreign_tokenizer_model() -> None:
             read_sentencepiece(data, "tokenizer.model")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(cut=st.integers(0, len(MODEL) - 1), changes=st.lists(st.tuples(st.integers(0, len(MODEL) - 1), st.integers(0, 255)), max_size=4))
 def test_damaged_tokenizer_model(cut: int, changes: list[tuple[int, int]]) -> None:
     """Cut off anywhere, or with changed bytes, it is read or refused."""
