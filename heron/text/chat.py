@@ -9,7 +9,7 @@ from jinja2 import Template
 
 from heron.errors import RequestError, TemplateError
 from heron.text.budget import Limits, begin
-from heron.text.guard import SpecialGuard, plain, strings
+from heron.text.guard import plain, strings
 from heron.text.sandbox import Refused, Sandbox
 from heron.text.templates import builtin_template
 from heron.text.tokenizer import Tokenizer
@@ -94,7 +94,7 @@ def encode_chat(
 
     Raises what `ChatTemplate.render` and `Tokenizer.encode` raise.
     """
-    guarded = SpecialGuard(tokenizer.special_tokens)
+    guarded = tokenizer.special_guard
     guard = guarded.needed(strings([plain(list(messages)), plain(tools), plain(variables)]))
     if guard:
 

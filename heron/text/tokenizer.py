@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from heron.checkpoint.checkpoint import Checkpoint, locate
 from heron.checkpoint.gguf import read_gguf
 from heron.errors import RequestError
 from heron.text.gguf import gguf_parts
+from heron.text.guard import SpecialGuard
 from heron.text.huggingface import folder_parts
 from heron.text.parts import Parts
 
@@ -61,7 +62,7 @@ class Tokenizer:
     @staticmethod
     def from_checkpoint(checkpoint: Checkpoint) -> Tokenizer:
         """The tokenizer of an opened model. Raises TokenizerError, UnsupportedError."""
-        return Tokenizer.from_folder(checkpoint.path) if checkpoint.source == "hf" else Tokenizer.from_metadata(checkpoint.metadata)
+        return Tokenizer.from_folder(locate(checkpoint.path)) if checkpoint.source == "hf" else Tokenizer.from_metadata(checkpoint.metadata)
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False, *, guard: str = "") -> list[int]:
         """Token ids of `text`.
@@ -104,6 +105,11 @@ class Tokenizer:
     def special_tokens(self) -> list[str]:
         """The texts of all control tokens."""
         return [self._parts.tokens[id] for id in sorted(self._parts.special)]
+
+    @cached_property
+    def special_guard(self) -> SpecialGuard:
+        """Finds in text what would be a special token."""
+        return SpecialGuard(self.special_tokens)
 
     def _checked(self, id: int) -> int:
         if not 0 <= id < self.vocab_size:
