@@ -21,7 +21,7 @@ struct Format {
     std::int64_t row_bytes(std::int64_t k) const { return k / block * bytes; }
 };
 
-// nullptr for a format that this build cannot decode.
-const Format* find_format(int id);
+// Those that this build can decode; the last has no name.
+extern const Format FORMATS[];
 
 }  // namespace heron

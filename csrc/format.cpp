@@ -1,0 +1,102 @@
+#include "format.h"
+
+#include <cstring>
+
+namespace heron {
+namespace {
+
+using Byte = std::uint8_t;
+
+// The order of the f32 operations is ggml's, so that results are its own bit for bit.
+
+std::uint32_t word_at(const Byte* p, int bytes) {
+    std::uint32_t word = 0;
+    for (int i = 0; i < bytes; ++i) word |= static_cast<std::uint32_t>(p[i]) << 8 * i;
+    return word;
+}
+
+float float_of(std::uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+float half_at(const Byte* p) {
+    const std::uint32_t half = word_at(p, 2), sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
+    if (rest >= 0x7c00u) return float_of(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+    // The half's bits, read as those of a float, are the number times 2^-112: exact for subnormals too.
+    return (sign ? -5.192296858534828e33f : 5.192296858534828e33f) * float_of(rest << 13);
+}
+
+void decode_f32(const Byte* b, float* x) { *x = float_of(word_at(b, 4)); }
+void decode_f16(const Byte* b, float* x) { *x = half_at(b); }
+void decode_bf16(const Byte* b, float* x) { *x = float_of(word_at(b, 2) << 16); }
+
+int nibble(const Byte* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }
+int fifth_bit(const Byte* qh, int i) { return (qh[i / 8] >> i % 8 & 1) << 4; }
+
+void decode_q4_0(const Byte* b, float* x) {
+    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 2, i) - 8);
+}
+void decode_q4_1(const Byte* b, float* x) {
+    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 4, i)) + half_at(b + 2);
+}
+void decode_q5_0(const Byte* b, float* x) {
+    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>((nibble(b + 6, i) | fifth_bit(b + 2, i)) - 16);
+}
+void decode_q5_1(const Byte* b, float* x) {
+    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 8, i) | fifth_bit(b + 4, i)) + half_at(b + 2);
+}
+void decode_q8_0(const Byte* b, float* x) {
+    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
+}
+
+// Scale and minimum of group g, from the 12 bytes that hold eight of each in six bits.
+void six_bits(const Byte* s, int g, int* scale, int* minimum) {
+    *scale = g < 4 ? s[g] & 63 : (s[g + 4] & 15) | s[g - 4] >> 6 << 4;
+    *minimum = g < 4 ? s[g + 4] & 63 : s[g + 4] >> 4 | s[g] >> 6 << 4;
+}
+
+// Q4_K and Q5_K: eight groups of 32, nibbles in pairs of groups, fifth bits (or none) with a bit for each group.
+void decode_six_bits(const Byte* b, const Byte* qh, const Byte* qs, float* x) {
+    for (int g = 0; g < 8; ++g) {
+        int scale, minimum;
+        six_bits(b + 4, g, &scale, &minimum);
+        const float d = half_at(b) * static_cast<float>(scale), m = half_at(b + 2) * static_cast<float>(minimum);
+        for (int i = 0; i < 32; ++i) {
+            const int low = qs[g / 2 * 32 + i] >> 4 * (g % 2) & 15, high = qh ? (qh[i] >> g & 1) << 4 : 0;
+            x[32 * g + i] = d * static_cast<float>(low | high) - m;
+        }
+    }
+}
+void decode_q4_k(const Byte* b, float* x) { decode_six_bits(b, nullptr, b + 16, x); }
+void decode_q5_k(const Byte* b, float* x) { decode_six_bits(b, b + 16, b + 48, x); }
+
+void decode_q6_k(const Byte* b, float* x) {
+    const Byte *ql = b, *qh = b + 128, *scales = b + 192;
+    for (int i = 0; i < 256; ++i) {
+        const int half = i / 128, quarter = i % 128 / 32;
+        const int low = ql[64 * half + i % 64] >> 4 * (quarter / 2) & 15, high = qh[32 * half + i % 32] >> 2 * quarter & 3;
+        const float scale = half_at(b + 208) * static_cast<float>(static_cast<std::int8_t>(scales[i / 16]));
+        x[i] = scale * static_cast<float>((low | high << 4) - 32);
+    }
+}
+
+}  // namespace
+
+const Format FORMATS[] = {
+    {"F32", 0, 1, 4, {{1, 4}}, decode_f32},
+    {"F16", 1, 1, 2, {{1, 2}}, decode_f16},
+    {"BF16", 30, 1, 2, {{1, 2}}, decode_bf16},
+    {"Q4_0", 2, 32, 18, {{1, 2}, {4, 4}}, decode_q4_0},
+    {"Q4_1", 3, 32, 20, {{2, 2}, {4, 4}}, decode_q4_1},
+    {"Q5_0", 6, 32, 22, {{1, 2}, {5, 4}}, decode_q5_0},
+    {"Q5_1", 7, 32, 24, {{2, 2}, {5, 4}}, decode_q5_1},
+    {"Q8_0", 8, 32, 34, {{1, 2}, {8, 4}}, decode_q8_0},
+    {"Q4_K", 12, 256, 144, {{2, 2}, {35, 4}}, decode_q4_k},
+    {"Q5_K", 13, 256, 176, {{2, 2}, {43, 4}}, decode_q5_k},
+    {"Q6_K", 14, 256, 210, {{52, 4}, {1, 2}}, decode_q6_k},
+    {nullptr, 0, 0, 0, {}, nullptr},
+};
+
+}  // namespace heron

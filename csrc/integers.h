@@ -1,0 +1,187 @@
+// Vectors of integers beside the f32 ones of vector.h, in the namespace of the same instruction set: W lanes of 32 bits,
+// each of which may also be seen as four bytes. What products with quantized weights are made of.
+#pragma once
+
+#include "vector.h"
+
+#if HERON_LEVEL >= 2 && (defined(__GNUC__) || defined(__clang__))
+// The loops below run over registers: without complete unrolling these would be memory.
+#define HERON_UNROLL _Pragma("GCC unroll 16")
+#else
+#define HERON_UNROLL
+#endif
+
+namespace heron::HERON_VECTOR {
+
+#if HERON_LEVEL == 5
+
+using Int = __m512i;
+constexpr int TILE = 12;  // tokens that one pass of a kernel takes: twice as many accumulators leave a few registers of 32
+static inline Int load_int(const void* p) { return _mm512_loadu_si512(p); }
+static inline void store_int(void* p, Int a) { _mm512_storeu_si512(p, a); }
+static inline Int all_int(std::int32_t a) { return _mm512_set1_epi32(a); }
+static inline Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
+static inline Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
+static inline Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
+static inline Int shift_left(Int a, int n) { return _mm512_slli_epi32(a, static_cast<unsigned>(n)); }
+static inline Int shift_right(Int a, int n) { return _mm512_srli_epi32(a, static_cast<unsigned>(n)); }
+static inline Int shift_right_signed(Int a, int n) { return _mm512_srai_epi32(a, static_cast<unsigned>(n)); }
+static inline Vec to_float(Int a) { return _mm512_cvtepi32_ps(a); }
+static inline Vec as_float(Int a) { return _mm512_castsi512_ps(a); }
+static inline Int widen_16(const std::uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+static inline void store_int8(std::int8_t* p, Vec whole) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(whole))); }
+static inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a); }
+static inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a); }
+
+// acc + the four products of bytes in each lane: unsigned weights, and the same four signed x for all lanes. Integers are
+// exact, so any way of computing them is. `WIDE` weights use all eight bits; the others less than 128.
+template <bool WIDE>
+static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
+    std::int32_t word;
+    std::memcpy(&word, x, 4);
+    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
+}
+constexpr int WIDE_OFFSET = 128;  // what dot4<true> takes the weights' zero to be
+
+#elif HERON_LEVEL == 2
+
+using Int = __m256i;
+constexpr int TILE = 4;
+static inline Int load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+static inline void store_int(void* p, Int a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+static inline Int all_int(std::int32_t a) { return _mm256_set1_epi32(a); }
+static inline Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
+static inline Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
+static inline Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
+static inline Int shift_left(Int a, int n) { return _mm256_slli_epi32(a, n); }
+static inline Int shift_right(Int a, int n) { return _mm256_srli_epi32(a, n); }
+static inline Int shift_right_signed(Int a, int n) { return _mm256_srai_epi32(a, n); }
+static inline Vec to_float(Int a) { return _mm256_cvtepi32_ps(a); }
+static inline Vec as_float(Int a) { return _mm256_castsi256_ps(a); }
+static inline Int widen_16(const std::uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+static inline void store_int8(std::int8_t* p, Vec whole) {
+    const __m256i a = _mm256_cvtps_epi32(whole);
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+}
+static inline float reduce_max(Vec a) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+static inline float reduce_add(Vec a) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+// maddubs adds two products in 16 bits with saturation: 2 * 127 * 127 fits, 2 * 255 * 127 would not. Wide weights are
+// therefore made signed, and their sign is given to x: 2 * 128 * 127 fits.
+template <bool WIDE>
+static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
+    std::int32_t word;
+    std::memcpy(&word, x, 4);
+    Int y = _mm256_set1_epi32(word);
+    if constexpr (WIDE) {
+        w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+        y = _mm256_sign_epi8(y, w);
+        w = _mm256_abs_epi8(w);
+    }
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, y), _mm256_set1_epi16(1)));
+}
+constexpr int WIDE_OFFSET = 0;
+
+#else
+
+constexpr int TILE = 4;
+struct Int {
+    std::uint32_t lane[W];
+};
+template <class F>
+static inline Int each_int(const F& f) {
+    Int r;
+    for (int i = 0; i < W; ++i) r.lane[i] = f(i);
+    return r;
+}
+static inline Int load_int(const void* p) {
+    Int r;
+    std::memcpy(r.lane, p, sizeof r.lane);
+    return r;
+}
+static inline void store_int(void* p, Int a) { std::memcpy(p, a.lane, sizeof a.lane); }
+static inline Int all_int(std::int32_t a) {
+    return each_int([&](int) { return static_cast<std::uint32_t>(a); });
+}
+static inline Int bit_and(Int a, Int b) {
+    return each_int([&](int i) { return a.lane[i] & b.lane[i]; });
+}
+static inline Int bit_or(Int a, Int b) {
+    return each_int([&](int i) { return a.lane[i] | b.lane[i]; });
+}
+static inline Int bit_xor(Int a, Int b) {
+    return each_int([&](int i) { return a.lane[i] ^ b.lane[i]; });
+}
+static inline Int shift_left(Int a, int n) {
+    return each_int([&](int i) { return a.lane[i] << n; });
+}
+static inline Int shift_right(Int a, int n) {
+    return each_int([&](int i) { return a.lane[i] >> n; });
+}
+static inline Int shift_right_signed(Int a, int n) {
+    return each_int([&](int i) { return static_cast<std::uint32_t>(static_cast<std::int32_t>(a.lane[i]) >> n); });
+}
+static inline Vec to_float(Int a) {
+    return each([&](int i) { return static_cast<float>(static_cast<std::int32_t>(a.lane[i])); });
+}
+static inline Vec as_float(Int a) {
+    Vec r;
+    std::memcpy(r.lane, a.lane, sizeof r.lane);
+    return r;
+}
+static inline Int widen_16(const std::uint16_t* p) {
+    return each_int([&](int i) { return p[i]; });
+}
+static inline void store_int8(std::int8_t* p, Vec whole) {
+    for (int i = 0; i < W; ++i) p[i] = static_cast<std::int8_t>(whole.lane[i]);
+}
+static inline float reduce_max(Vec a) { return largest(a); }
+static inline float reduce_add(Vec a) { return sum(a); }
+
+template <bool WIDE>
+static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
+    return each_int([&](int i) {
+        std::int32_t total = 0;
+        for (int b = 0; b < 4; ++b) total += static_cast<std::int32_t>(w.lane[i] >> 8 * b & 0xff) * x[b];
+        return acc.lane[i] + static_cast<std::uint32_t>(total);
+    });
+}
+constexpr int WIDE_OFFSET = 128;
+
+#endif
+
+static inline void prefetch(const void* p) {
+#if HERON_LEVEL >= 2
+    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+#elif defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(p);
+#else
+    (void)p;
+#endif
+}
+
+static inline Vec load_bfloat(const std::uint16_t* p) { return as_float(shift_left(widen_16(p), 16)); }
+static inline Int low_bits(Int a, int mask) { return bit_and(a, all_int(mask * 0x01010101)); }  // of each byte
+static inline Int byte_of(Int a, int i) { return bit_and(shift_right(a, 8 * i), all_int(0xff)); }
+static inline Int signed_byte_of(Int a, int i) { return shift_right_signed(shift_left(a, 24 - 8 * i), 24); }
+static inline Vec broadcast(const void* p) {  // a float at any address
+    float value;
+    std::memcpy(&value, p, 4);
+    return all(value);
+}
+static inline Int broadcast_int(const void* p) {
+    std::int32_t value;
+    std::memcpy(&value, p, 4);
+    return all_int(value);
+}
+
+}  // namespace heron::HERON_VECTOR

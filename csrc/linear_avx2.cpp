@@ -1,0 +1,7 @@
+#define HERON_VECTOR avx2
+#define HERON_LINEAR LINEAR_AVX2
+#include "linear.h"
+#include "integers.h"
+
+#include "linear_formats.inc"
+#include "linear.inc"

@@ -1,0 +1,7 @@
+#define HERON_VECTOR avx512
+#define HERON_LINEAR LINEAR_AVX512
+#include "linear.h"
+#include "integers.h"
+
+#include "linear_formats.inc"
+#include "linear.inc"

@@ -1,0 +1,7 @@
+#define HERON_VECTOR portable
+#define HERON_LINEAR LINEAR_PORTABLE
+#include "linear.h"
+#include "integers.h"
+
+#include "linear_formats.inc"
+#include "linear.inc"
