@@ -22,8 +22,8 @@ std::int64_t stored_bytes(Storage storage, std::int64_t n) {
 Attending::Attending(const Attention& attention, const Frame& frame)
     : a_(attention), f_(frame), dim_(a_.query.columns()), value_dim_(a_.output.columns()), heads_(f_.size(a_.query.shape[1])) {
     if (a_.key_field >= 0) {
-        const Field& keys = f_.runtime.fields[static_cast<std::size_t>(a_.key_field)];
-        const Field& values = f_.runtime.fields[static_cast<std::size_t>(a_.value_field)];
+        const StateField& keys = f_.runtime.fields[static_cast<std::size_t>(a_.key_field)];
+        const StateField& values = f_.runtime.fields[static_cast<std::size_t>(a_.value_field)];
         group_ = &f_.runtime.groups[static_cast<std::size_t>(keys.group)];
         table_ = &f_.batch.tables[static_cast<std::size_t>(keys.group)];
         keys_ = {keys.storage, keys.data, keys.bytes, stored_bytes(keys.storage, dim_)};

@@ -11,8 +11,6 @@
 
 #include <optional>
 
-#include "dense.h"
-#include "isa.h"
 #include "program.h"
 
 namespace nb = nanobind;
@@ -79,23 +77,48 @@ void bind_runtime(nb::module_& m) {
         }, "field"_a, "entries"_a.noconvert(), "Where the field's entries lie: uint8 [entries, bytes of one], kept alive by the caller.");
 }
 
+// Room for matrices [rows, k], or for experts of them, in the layout of their format; pack_rows() fills it.
+void lay_out(Weight* weight, const Runtime& runtime, std::string name, std::vector<std::int64_t> shape, int format) {
+    if (shape.size() < 2) throw ProgramError(name + " is not a matrix");
+    const Layout* layout = find_layout(format, runtime.isa);
+    if (!layout) throw ProgramError(name + ": the core does not know format " + std::to_string(format));
+    const std::int64_t rows = shape[shape.size() - 2], k = shape.back(), bytes = (layout->bytes(rows, k) + 63) / 64 * 64;
+    std::int64_t count = 1;
+    for (std::size_t i = 0; i + 2 < shape.size(); ++i) count *= shape[i];
+    auto memory = std::make_unique<Pages>(count * bytes);
+    std::vector<PackedMatrix> matrices;
+    for (std::int64_t i = 0; i < count; ++i) matrices.push_back({layout, rows, k, memory->data() + i * bytes});
+    new (weight) Weight{std::move(name), std::move(shape), {}, std::move(matrices), std::move(memory)};
+}
+
+using Rows = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
+
+// Rows [first, first + n) of one matrix. `release` says that they are a mapped file's, which nobody needs afterwards.
+void pack_rows(Weight& weight, std::size_t matrix, std::int64_t first, Rows rows, bool release) {
+    const PackedMatrix& to = weight.matrices.at(matrix);
+    const auto n = static_cast<std::int64_t>(rows.shape(0));
+    if (first % to.layout->rows || first < 0 || first + n > to.rows || rows.stride(1) != 1 || static_cast<std::int64_t>(rows.shape(1)) != to.layout->format->row_bytes(to.k)) {
+        throw ProgramError(weight.name + ": rows do not fit the matrix");
+    }
+    const std::uint8_t* data = rows.data();
+    const std::int64_t stride = rows.stride(0);
+    const nb::gil_scoped_release unlocked;
+    std::uint8_t* at = weight.memory->data() + (to.data - weight.memory->data()) + first / to.layout->rows * to.layout->panel_bytes(to.k);
+    pack(*to.layout, to.k, data, stride, n, at);
+    if (release) release_file_pages(data, n * stride);
+}
+
 void bind_weight(nb::module_& m) {
-    nb::class_<Weight>(m, "Weight", "Numbers that nodes use: f32 values, or packed matrices.")
+    nb::class_<Weight>(m, "Weight", "Numbers that nodes use: f32 values, or matrices packed for products.")
         .def("__init__", [](Weight* w, std::string name, std::vector<std::int64_t> shape, Floats values) {
-            new (w) Weight{std::move(name), std::move(shape), {values.data(), values.data() + values.size()}, {}};
+            new (w) Weight{std::move(name), std::move(shape), {values.data(), values.data() + values.size()}, {}, nullptr};
         }, "name"_a, "shape"_a, "values"_a)
+        .def("__init__", lay_out, "runtime"_a, "name"_a, "shape"_a, "format"_a, "Matrices whose rows pack_rows() brings.")
+        .def("pack_rows", pack_rows, "matrix"_a, "first"_a, "rows"_a.noconvert(), "release"_a)
+        .def_prop_ro("panel_rows", [](const Weight& w) { return w.matrices.at(0).layout->rows; }, "Rows are packed in multiples of this many.")
         .def_prop_ro("nbytes", [](const Weight& w) {
-            std::int64_t bytes = static_cast<std::int64_t>(w.values.size() * sizeof(float));
-            for (const auto& matrix : w.matrices) bytes += matrix->bytes();
-            return bytes;
-        })
-        .def_static("dense", [](std::string name, std::vector<std::int64_t> shape, Floats values) {
-            Weight w{std::move(name), std::move(shape), {}, {}};
-            const std::int64_t columns = w.shape.back(), rows = w.shape[w.shape.size() - 2];
-            const float* end = values.data() + values.size();
-            for (const float* at = values.data(); at < end; at += rows * columns) w.matrices.push_back(std::make_shared<DenseMatrix>(at, rows, columns));
-            return w;
-        }, "name"_a, "shape"_a, "values"_a, "Matrices [rows, columns], or experts of them, as f32.");
+            return static_cast<std::int64_t>(w.values.size() * sizeof(float)) + (w.memory ? w.memory->bytes() : 0);
+        });
 }
 
 void add_node(Program& program, std::string op, const std::vector<PyValue>& inputs, const std::vector<PyValue>& outputs,
@@ -175,6 +198,7 @@ void bind_program(nb::module_& m) {
         for (const auto& [name, maker] : kernels()) names.push_back(name);
         return names;
     }, "The ops that have a native kernel.");
+    m.def("knows_format", [](int format) { return find_layout(format, chosen_isa()) != nullptr; }, "format"_a);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;
         for (const Isa isa : isas_here()) names.push_back(name_of(isa));
@@ -183,7 +207,7 @@ void bind_program(nb::module_& m) {
     m.def("finite_rows", [](nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> x) {
         std::vector<bool> finite;
         const auto n = static_cast<std::int64_t>(x.shape(1));
-        for (std::size_t r = 0; r < x.shape(0); ++r) finite.push_back(row_kernels().finite(x.data() + static_cast<std::int64_t>(r) * n, n));
+        for (std::size_t r = 0; r < x.shape(0); ++r) finite.push_back(row_kernels(chosen_isa()).finite(x.data() + static_cast<std::int64_t>(r) * n, n));
         return finite;
     }, "x"_a.noconvert(), "Which rows of x [R, n] hold neither a NaN nor an infinity.");
 }

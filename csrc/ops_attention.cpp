@@ -6,7 +6,7 @@ namespace heron {
 namespace {
 
 // Stores row t of x at the place of token t.
-void write_rows(const Frame& f, const Field& field, const Value& x) {
+void write_rows(const Frame& f, const StateField& field, const Value& x) {
     const Group& group = f.runtime.groups[static_cast<std::size_t>(field.group)];
     const Table& table = f.batch.tables[static_cast<std::size_t>(field.group)];
     const std::int64_t tokens = f.symbols[TOKENS], n = tokens ? f.elements(x) / tokens : 0;

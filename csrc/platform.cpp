@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <set>
 #include <string>
 #include <thread>
@@ -12,6 +14,7 @@
 #if defined(_WIN32)
 #include <process.h>
 #else
+#include <sys/mman.h>
 #include <unistd.h>
 #endif
 #if defined(__linux__)
@@ -80,5 +83,42 @@ long process_id() {
     return getpid();
 #endif
 }
+
+#if defined(__linux__) || defined(__APPLE__)
+
+constexpr std::size_t HUGE_PAGE = std::size_t{1} << 21;
+
+// Room for one huge page more, so that the data can begin at one; what is not touched takes no memory.
+Pages::Pages(std::int64_t bytes) : bytes_(bytes) {
+    const auto size = static_cast<std::size_t>(bytes);
+    mapped_ = mmap(nullptr, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped_ == MAP_FAILED) throw std::bad_alloc();
+    const auto begin = reinterpret_cast<std::uintptr_t>(mapped_);
+    data_ = reinterpret_cast<std::uint8_t*>((begin + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
+#if defined(MADV_HUGEPAGE)
+    if (size >= HUGE_PAGE) madvise(data_, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+#endif
+}
+
+Pages::~Pages() { munmap(mapped_, static_cast<std::size_t>(bytes_) + HUGE_PAGE); }
+
+void release_file_pages(const void* data, std::int64_t bytes) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
+    const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(bytes)) / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+#else
+
+Pages::Pages(std::int64_t bytes) : mapped_(::operator new(static_cast<std::size_t>(bytes), std::align_val_t(64))), bytes_(bytes) {
+    data_ = static_cast<std::uint8_t*>(mapped_);
+    std::memset(data_, 0, static_cast<std::size_t>(bytes));
+}
+
+Pages::~Pages() { ::operator delete(mapped_, std::align_val_t(64)); }
+
+void release_file_pages(const void*, std::int64_t) {}
+
+#endif
 
 }  // namespace heron

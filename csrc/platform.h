@@ -1,6 +1,8 @@
 // What differs between operating systems: the only file (with platform.cpp) that names one.
 #pragma once
 
+#include <cstdint>
+
 namespace heron {
 
 // Physical cores that this process may use: those of its affinity mask, at most its control group's quota of time.
@@ -8,5 +10,26 @@ int usable_cores();
 
 // This process's id, to notice that it was forked.
 long process_id();
+
+// Memory for much data: zeroed, aligned to 64 bytes, on huge pages where the system has them.
+class Pages {
+public:
+    explicit Pages(std::int64_t bytes);  // throws std::bad_alloc
+    ~Pages();
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+
+    std::uint8_t* data() const { return data_; }
+    std::int64_t bytes() const { return bytes_; }
+
+private:
+    void* mapped_;
+    std::uint8_t* data_;
+    std::int64_t bytes_;
+};
+
+// Pages of a mapped file that are not needed again soon: they stop counting as this process's memory, and would be
+// read again. A hint, which some systems do not take. Only for memory that is a file's: other memory would be lost.
+void release_file_pages(const void* data, std::int64_t bytes);
 
 }  // namespace heron

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "layout.h"
+#include "platform.h"
 #include "rows.h"
 #include "threads.h"
 
@@ -44,12 +46,12 @@ struct Value {
 };
 
 // Numbers that a node uses: an array of f32, or matrices packed for products (one, or one for each expert).
-class Matrix;
 struct Weight {
     std::string name;
     std::vector<std::int64_t> shape;
     std::vector<float> values;
-    std::vector<std::shared_ptr<const Matrix>> matrices;
+    std::vector<PackedMatrix> matrices;
+    std::unique_ptr<Pages> memory;  // of the matrices
 };
 using WeightPtr = std::shared_ptr<const Weight>;
 
@@ -62,7 +64,7 @@ struct Group {
 };
 
 // Where a state's field is stored: places of `bytes` each, by block and place in it. Python owns the memory.
-struct Field {
+struct StateField {
     int group = 0;
     Storage storage = Storage::f32;
     std::int64_t bytes = 0;
@@ -71,13 +73,14 @@ struct Field {
 
 // What programs of one executable share: threads, states, and the memory that their buffers lie in.
 struct Runtime {
-    explicit Runtime(int threads) : kernels(row_kernels()), pool(threads) {}
+    explicit Runtime(int threads) : isa(chosen_isa()), kernels(row_kernels(isa)), pool(threads) {}
     char* reserve(std::int64_t bytes);
 
+    const Isa isa;
     const RowKernels& kernels;
     ThreadPool pool;
     std::vector<Group> groups;
-    std::vector<Field> fields;
+    std::vector<StateField> fields;
     std::int64_t arena_bytes = 0;
 
 private:

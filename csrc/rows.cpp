@@ -1,11 +1,9 @@
 #include "rows.h"
 
-#include "isa.h"
-
 namespace heron {
 
-const RowKernels& row_kernels() {
-    switch (chosen_isa()) {
+const RowKernels& row_kernels(Isa isa) {
+    switch (isa) {
 #if defined(__x86_64__) || defined(_M_X64)
         case Isa::avx512: return ROWS_AVX512;
         case Isa::avx2: return ROWS_AVX2;

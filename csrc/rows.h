@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "isa.h"
+
 namespace heron {
 
 enum class Activation { silu, gelu, gelu_erf, relu, relu2, sigmoid, tanh, softplus, exp };
@@ -57,7 +59,6 @@ constexpr int CHUNK = 64;
 
 extern const RowKernels ROWS_PORTABLE, ROWS_AVX2, ROWS_AVX512;
 
-// The table for the instruction set in use (csrc/isa.h).
-const RowKernels& row_kernels();
+const RowKernels& row_kernels(Isa isa);
 
 }  // namespace heron

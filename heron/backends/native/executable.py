@@ -40,7 +40,7 @@ class NativeExecutable(Executable):
             self._runtime = _core.Runtime(options.threads or 0)
         except RuntimeError as error:  # HERON_ISA names what this CPU does not run
             raise BackendError(str(error)) from None
-        self._weights = NativeWeights()
+        self._weights = NativeWeights(self._runtime)
         self._fields = self._declare_states()
         self._states: StateStore | None = None
         self._adapters: dict[int, Adapter] = {}
@@ -188,7 +188,7 @@ class NativeExecutable(Executable):
 
     def close(self) -> None:
         self._lowered.clear()
-        self._weights = NativeWeights()
+        self._weights.clear()
         self._reference_weights.clear()
         self._states = None
 
