@@ -30,7 +30,7 @@ class Weights:
         self.count += 1
         matrix = len(shape) > 1
         values = self.rng.normal(0, scale or shape[-1] ** -0.5, shape) if matrix else 1 + self.rng.normal(0, 0.2, shape)
-        return Weight(f"w{self.count}", Const(values, self.format if matrix else FORMATS["F32"]))
+        return Weight(f"w{self.count}", Const(values, format=self.format if matrix else FORMATS["F32"]))
 
 
 def toy(format: str = "F32", layers: int = 2, recurrent: bool = False, seed: int = 0) -> Model:

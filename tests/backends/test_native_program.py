@@ -40,6 +40,17 @@ def test_equal_to_the_reference(fuse: bool) -> None:
         np.testing.assert_allclose(ours, meant, **CLOSE)
 
 
+@pytest.mark.parametrize("format", ["F16", "BF16", "Q4_0", "Q8_0"])
+def test_formats(format: str) -> None:
+    model = toy(format)
+    meant = whole(model, reference)
+    for ours, exact in zip(whole(model, activations="f32"), meant, strict=True):
+        np.testing.assert_allclose(ours, exact, **CLOSE)
+    rough = np.concatenate(whole(model, activations="int8")) - np.concatenate(meant)
+    assert np.abs(rough).max() < 0.3 * np.concatenate(meant).std()
+    assert (np.abs(rough).max() < 1e-3) == (format in ("F16", "BF16"))  # only quantized weights meet int8 activations
+
+
 @pytest.mark.parametrize("kv_dtype", ["f32", "f16", "q8_0"])
 @pytest.mark.parametrize("threads", [1, 2, 9])  # with 9, spans of the long context are computed apart
 def test_the_same_bits_however_a_sequence_is_divided(kv_dtype: str, threads: int) -> None:
