@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toy import VOCAB, Sequences, toy
+from toy import BLOCK, VOCAB, Sequences, Weights, toy
 
 from heron.backends import native, reference
-from heron.backends.base import Executable, Options
+from heron.backends.base import Adapter, Executable, Options
 from heron.backends.batch import Batch
-from heron.errors import BackendError, RequestError
-from heron.graph.graph import Model
+from heron.errors import BackendError, RequestError, UnsupportedError
+from heron.graph.builder import Builder
+from heron.graph.dims import T
+from heron.graph.graph import Field, Group, Model, Traits
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the core is not compiled")
 
@@ -209,3 +211,70 @@ def test_without_the_compiled_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "available", lambda: False)
     with pytest.raises(BackendError, match="not compiled"):
         native.prepare(toy())
+
+
+def encoder_decoder() -> Model:
+    """The encoder writes what the decoder attends to; its own attention sees both ways and keeps no state."""
+    w, cross = Weights("F32"), Group("cross", "cross", 0, BLOCK)
+    fields = {"key": Field((2, 16)), "value": Field((2, 16))}
+    b = Builder("encode")
+    x = b.embed(b.input("tokens", (T,), "i32"), w(VOCAB, 32, scale=1.0))
+    q, k, v = (b.reshape(y, T, 2, 16) for y in b.packed_linear(x, [w(32, 32) for _ in range(3)], [None] * 3))
+    b.kv_write(k, v, b.state("cross", cross, **fields))
+    encode = b.finish(pooled=b.pool(b.reshape(b.attend(q, k, v, scale=0.3, causal=False), T, 32), "mean"))
+    b = Builder("forward")
+    x = b.embed(b.input("tokens", (T,), "i32"), w(VOCAB, 32, scale=1.0))
+    query = b.reshape(b.linear(x, w(32, 32)), T, 2, 16)
+    out = b.attend(query, state=b.state("cross", cross, **fields), scale=0.3, causal=False, value_dim=16)
+    forward = b.finish(logits=b.rows(b.reshape(out, T, 32)))
+    return Model("two entries", {"encode": encode, "forward": forward}, 0, VOCAB, 32, Traits())
+
+
+def test_two_entries_share_a_cross_state() -> None:
+    rng = np.random.default_rng(3)
+    starts, lengths = np.array([0, 9, 11], np.int32), np.array([9, 2], np.int32)
+    cross = {"cross": np.array([[3, 1, 5], [2, 0, 0]], np.int32)}
+    tokens = rng.integers(0, VOCAB, 11).astype(np.int32)
+    nothing = np.zeros(0, np.int32)
+    results = []
+    for backend in (native, reference):
+        executable = backend.prepare(encoder_decoder(), options=Options(threads=2))
+        executable.allocate({"cross": 6})
+        pooled = executable.run("encode", Batch(tokens, starts, lengths, nothing, cross=cross, cross_len=lengths), ("pooled",))["pooled"]
+        decoded = Batch(
+            tokens[:5],
+            np.array([0, 2, 5], np.int32),
+            np.array([2, 3], np.int32),
+            np.arange(5, dtype=np.int32),
+            cross=cross,
+            cross_len=lengths,
+        )
+        results.append((pooled, executable.run("forward", decoded)["logits"]))
+    for ours, meant in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, meant, rtol=0, atol=1e-5)
+
+
+def test_adapters_run_on_the_reference_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    rng, w = np.random.default_rng(4), Weights("F32")
+    b = Builder("forward")
+    x = b.embed(b.input("tokens", (T,), "i32"), w(VOCAB, 32, scale=1.0))
+    y = b.linear(x, w(16, 32))
+    graph = b.finish(logits=b.rows(b.call("lora", (x, y), target="w")[0]))
+    model = Model("adapted", {"forward": graph}, 0, VOCAB, 32, Traits())
+    adapter = Adapter({"w": (rng.normal(size=(3, 32)).astype(np.float32), rng.normal(size=(16, 3)).astype(np.float32))}, 0.5)
+    batch = Batch(
+        TOKENS[2],
+        np.array([0, 9, 17], np.int32),
+        np.array([9, 8], np.int32),
+        np.arange(17, dtype=np.int32),
+        adapter=np.array([0, 1], np.int32),
+    )
+    results = []
+    for backend in (native, reference):
+        executable = backend.prepare(model)
+        executable.load_adapter(1, adapter)
+        results.append(executable.run("forward", batch)["logits"])
+        with pytest.raises(UnsupportedError, match="other"):
+            executable.load_adapter(2, Adapter({"other": adapter.pairs["w"]}))
+    np.testing.assert_allclose(*results, rtol=0, atol=1e-5)
+    assert not recwarn.list
