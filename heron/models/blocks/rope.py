@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from heron.errors import UnsupportedError
+from heron.errors import CheckpointError, UnsupportedError
 from heron.graph.graph import Value
 from heron.models.builder import ModelBuilder
 from heron.models.params import Params
@@ -23,6 +23,12 @@ class Scaling:
 
     @property
     def magnitude(self) -> float:
+        """On cosine and sine."""
+        return 1.0
+
+    @property
+    def sharpness(self) -> float:
+        """On all scores, where a family asks for it: also on what comes from elements that do not turn."""
         return 1.0
 
 
@@ -40,7 +46,8 @@ class Linear(Scaling):
 class Yarn(Scaling):
     """YaRN (Peng et al. 2023): slow pairs are interpolated, fast ones kept, with a ramp between.
 
-    ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``.
+    ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``. ``log_multiplier`` (DeepSeek's 0.1 mscale_all_dim) makes
+    a factor on each side of all scores: ``log_multiplier ln(factor) + 1``.
     """
 
     factor: float
@@ -48,6 +55,7 @@ class Yarn(Scaling):
     beta_fast: float = 32.0
     beta_slow: float = 1.0
     attention_factor: float = 0.0
+    log_multiplier: float = 0.0
 
     def frequencies(self, plain: list[float], theta: float) -> list[float]:
         dims = 2 * len(plain)
@@ -66,7 +74,15 @@ class Yarn(Scaling):
 
     @property
     def magnitude(self) -> float:
-        return self.attention_factor or 0.1 * math.log(self.factor) + 1.0
+        return self.attention_factor or 0.1 * self._stretch + 1.0
+
+    @property
+    def sharpness(self) -> float:
+        return (self.log_multiplier * self._stretch + 1.0) ** 2
+
+    @property
+    def _stretch(self) -> float:
+        return math.log(max(self.factor, 1.0))
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,9 @@ class Rope:
         plain = [self.theta ** (-2 * i / self.dims) for i in range(self.dims // 2)]
         tensor = b.weights.tensor(self.divisors)
         if tensor is not None:
+            if tensor.size != len(plain):
+                path = b.weights.checkpoint.path
+                raise CheckpointError(f"{path}: {self.divisors} holds {tensor.size} divisors; rope turns {len(plain)} pairs")
             plain = [f / float(d) for f, d in zip(plain, tensor.numpy().ravel(), strict=True)]
         values = self.scaling.frequencies(plain, self.theta)
         label = f"rope.{self.theta:g}" + ("" if type(self.scaling) is Scaling else f".{type(self.scaling).__name__.lower()}")

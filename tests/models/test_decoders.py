@@ -1,0 +1,38 @@
+"""Every decoder family on the reference backend against transformers, from a folder and as a GGUF file written by Heron."""
+
+from __future__ import annotations
+
+import parity
+import pytest
+from tiny_models import DECODERS
+
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.checkpoint.gguf_writer import write_gguf
+from heron.models.registry import build_model
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    return parity.tiny(DECODERS[request.param](), tmp_path_factory.mktemp(request.param))
+
+
+def test_every_way_of_computing_gives_transformers_logits(made: parity.Tiny) -> None:
+    parity.check_parity(made)
+
+
+def test_attention_is_sharp_enough_to_see(made: parity.Tiny) -> None:
+    assert made.sharpness(parity.prompt(67, 40)) >= 1
+
+
+def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
+    assert parity.check_sensitive(made)
+
+
+def test_written_as_gguf_it_computes_the_same(made: parity.Tiny) -> None:
+    checkpoint = Checkpoint(made.folder)
+    path = made.folder / "written.gguf"
+    write_gguf(path, checkpoint.metadata, checkpoint.tensors)
+    tokens = parity.prompt(67, 40)
+    expected = made.expected(tokens)
+    model = build_model(Checkpoint(path))
+    assert parity.difference(parity.whole(parity.Runner(model), tokens), expected) <= parity.TOLERANCE

@@ -1,0 +1,75 @@
+"""Tiny configurations of every family, for tests that hold for all of them. Sizes differ from each other where they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import transformers as tf
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 67,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+#: With 16 pairs and a small base, so that the ramp between fast and slow pairs has room to move.
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 100.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 2.0,
+    "beta_slow": 1.0,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}
+
+#: Each is a family's own shape; together they hold both values of each boolean that the family's configuration has.
+DECODERS: dict[str, Callable[[], Any]] = {
+    "llama": lambda: tf.LlamaConfig(**SMALL, rms_norm_eps=1e-5),
+    "llama3": lambda: tf.LlamaConfig(**SMALL, tie_word_embeddings=True, attention_bias=True, mlp_bias=True, rope_parameters=LLAMA3),
+    "llama-linear": lambda: tf.LlamaConfig(**SMALL, head_dim=20, rope_parameters=LINEAR),
+    "llama-yarn": lambda: tf.LlamaConfig(**SMALL, head_dim=32, rope_parameters=YARN),
+    "mistral": lambda: tf.MistralConfig(**SMALL, sliding_window=11, head_dim=16),
+    "mixtral": lambda: tf.MixtralConfig(**SMALL, num_local_experts=5, num_experts_per_tok=2, sliding_window=None),
+    "qwen2": lambda: tf.Qwen2Config(**SMALL, tie_word_embeddings=True),
+    "qwen2-yarn": lambda: tf.Qwen2Config(**{**SMALL, "hidden_size": 128}, rope_parameters=YARN),
+    "qwen3": lambda: tf.Qwen3Config(**SMALL, head_dim=20),
+    "qwen3-tied": lambda: tf.Qwen3Config(**SMALL, head_dim=16, attention_bias=True, tie_word_embeddings=True),
+    "qwen3moe": lambda: tf.Qwen3MoeConfig(
+        **SMALL, head_dim=16, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, norm_topk_prob=True
+    ),
+    "qwen3moe-plain": lambda: tf.Qwen3MoeConfig(
+        **SMALL, head_dim=16, num_experts=6, num_experts_per_tok=3, moe_intermediate_size=24, norm_topk_prob=False
+    ),
+    "gemma3": lambda: tf.Gemma3TextConfig(
+        **{**SMALL, "num_hidden_layers": 3},
+        head_dim=20,
+        sliding_window=9,
+        query_pre_attn_scalar=30,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 9000.0},
+        },
+    ),
+    "gemma3-capped": lambda: tf.Gemma3TextConfig(
+        **{**SMALL, "num_hidden_layers": 7},
+        head_dim=16,
+        sliding_window=9,
+        query_pre_attn_scalar=16,
+        final_logit_softcapping=2.0,
+        tie_word_embeddings=False,
+    ),
+}
