@@ -7,12 +7,15 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "linear.h"
 #include "packed.h"
 #include "threads.h"
 
@@ -105,16 +108,50 @@ NewMatrix linear(const Packed& w, Matrix x, const std::string& activations, int 
     ThreadPool pool(threads);
     const Isa isa = w.layout().isa;
     std::unique_ptr<std::uint8_t[]> prepared(new std::uint8_t[static_cast<std::size_t>(activation_bytes(kind, w.k()) * tokens)]);
-    const PackedMatrix m = w.matrix(matrix);
     for (std::int64_t i = 0; i < repeat; ++i) {
+        const PackedMatrix m = w.matrix((matrix + i) % w.matrices());
         pool.ranges(tile_count(isa, tokens), 1, [&](std::int64_t begin, std::int64_t end, int) {
             prepare(kind, isa, x.data(), w.k(), tokens, w.k(), begin, end, prepared.get(), rows ? rows->data() : nullptr);
         });
-        pool.ranges(m.panels(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+        pool.ranges(m.panels(), 4, [&](std::int64_t begin, std::int64_t end, int) {
             dot(m, begin, end, {kind, tokens, prepared.get()}, out.data(), w.rows(), bias ? bias->data() : nullptr);
         });
     }
     return out;
+}
+
+// Seconds for `work(thread)` on all threads at once, the best of a few times.
+template <class Work>
+double best_seconds(int threads, const Work& work) {
+    ThreadPool pool(threads);
+    double best = 0;
+    for (int i = 0; i < 3; ++i) {
+        const auto start = std::chrono::steady_clock::now();
+        std::atomic<std::int64_t> result{0};
+        pool.run(threads, [&](std::int64_t thread, int) { result += work(thread); });
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        if (i == 0 || seconds < best) best = seconds;
+    }
+    return best;
+}
+
+nb::dict machine_limits(const std::string& name, int threads) {
+    const LinearKernels& kernels = linear_kernels(isa_named(name));
+    constexpr std::int64_t BYTES = 256 << 20, ROUNDS = 1000000;
+    double read, int8, f32;
+    {
+        const nb::gil_scoped_release release;
+        const std::vector<std::uint8_t> memory(static_cast<std::size_t>(BYTES * threads), 1);
+        read = best_seconds(threads, [&](std::int64_t thread) { return kernels.read_memory(memory.data() + thread * BYTES, BYTES); });
+        int8 = best_seconds(threads, [&](std::int64_t) { return kernels.multiply_int8(ROUNDS); });
+        f32 = best_seconds(threads, [&](std::int64_t) { return kernels.multiply_f32(ROUNDS); });
+    }
+    const double products = static_cast<double>(ROUNDS) * kernels.sums * kernels.width * threads;
+    nb::dict limits;
+    limits["read"] = static_cast<double>(BYTES) * threads / read;
+    limits["int8"] = 4 * products / int8;
+    limits["f32"] = products / f32;
+    return limits;
 }
 
 }  // namespace
@@ -125,13 +162,15 @@ void bind_kernels(nb::module_& m) {
         if (!layout) return std::nullopt;
         return std::string(layout->format->name) + (layout->interleaved ? "x" : "/") + std::to_string(layout->rows);
     }, "format"_a, "isa"_a, "The layout of a format (its GGUF id), as Q4_0x16: 16 rows interleaved; Q4_0/16 where they lie side by side. None without one.");
+    m.def("machine_limits", machine_limits, "isa"_a, "threads"_a,
+          "What the machine can do at most, on so many threads: bytes read from memory, int8 and f32 multiply-adds, per second.");
     nb::class_<Packed>(m, "Packed", "Matrices [matrices, rows, k] of one format, laid out for an instruction set.")
         .def(nb::new_(&new_packed), "format"_a, "isa"_a, "rows"_a, "k"_a, "matrices"_a = 1)
         .def("pack", pack_rows, "first"_a, "rows"_a.noconvert(), "threads"_a = 0,
              "Pack rows uint8 [n, row_bytes], as the file has them, from row `first` of all matrices on, which starts a panel.")
         .def("unpack_rows", unpacked_rows, "index"_a, "matrix"_a = 0, "The decoded rows `index`, int32 [n], of one matrix: float32 [n, k].")
         .def("linear", linear, "x"_a.noconvert(), "activations"_a = "int8", "threads"_a = 1, "bias"_a = nb::none(), "matrix"_a = 0, "rows"_a = nb::none(),
-             "repeat"_a = 1, "x float32 [T, k], or its rows `rows`, times the matrix transposed: float32 [T, rows]. `repeat` is for timing.")
+             "repeat"_a = 1, "x float32 [T, k], or its rows `rows`, times the matrix transposed: float32 [T, rows]. `repeat` goes on to the matrices that follow: for timing.")
         .def_prop_ro("shape", [](const Packed& w) { return nb::make_tuple(w.matrices(), w.rows(), w.k()); })
         .def_prop_ro("panel_rows", [](const Packed& w) { return w.layout().rows; })
         .def_prop_ro("nbytes", &Packed::bytes);

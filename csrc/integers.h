@@ -16,7 +16,9 @@ namespace heron::HERON_VECTOR {
 #if HERON_LEVEL == 5
 
 using Int = __m512i;
-constexpr int TILE = 12;  // tokens that one pass of a kernel takes: twice as many accumulators leave a few registers of 32
+// A pass of a kernel takes TILE tokens and some panels of rows: sums and dots of each, with an operand or two, fill the
+// registers, and each operand that is loaded serves several products.
+constexpr int TILE = 6, PANELS = 2, PANELS_FROM_MEMORY = 4;
 static inline Int load_int(const void* p) { return _mm512_loadu_si512(p); }
 static inline void store_int(void* p, Int a) { _mm512_storeu_si512(p, a); }
 static inline Int all_int(std::int32_t a) { return _mm512_set1_epi32(a); }
@@ -33,20 +35,18 @@ static inline void store_int8(std::int8_t* p, Vec whole) { _mm_storeu_si128(rein
 static inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a); }
 static inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a); }
 
-// acc + the four products of bytes in each lane: unsigned weights, and the same four signed x for all lanes. Integers are
-// exact, so any way of computing them is. `WIDE` weights use all eight bits; the others less than 128.
+// acc + the four products of bytes in each lane: unsigned weights, signed x. Integers are exact, so any way to compute
+// them is. `WIDE` weights use all eight bits; the others less than 128.
 template <bool WIDE>
-static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
-    std::int32_t word;
-    std::memcpy(&word, x, 4);
-    return _mm512_dpbusd_epi32(acc, w, _mm512_set1_epi32(word));
+static inline Int dot4(Int acc, Int w, Int x) {
+    return _mm512_dpbusd_epi32(acc, w, x);
 }
 constexpr int WIDE_OFFSET = 128;  // what dot4<true> takes the weights' zero to be
 
 #elif HERON_LEVEL == 2
 
 using Int = __m256i;
-constexpr int TILE = 4;
+constexpr int TILE = 4, PANELS = 1, PANELS_FROM_MEMORY = 2;
 static inline Int load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 static inline void store_int(void* p, Int a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
 static inline Int all_int(std::int32_t a) { return _mm256_set1_epi32(a); }
@@ -78,22 +78,19 @@ static inline float reduce_add(Vec a) {
 // maddubs adds two products in 16 bits with saturation: 2 * 127 * 127 fits, 2 * 255 * 127 would not. Wide weights are
 // therefore made signed, and their sign is given to x: 2 * 128 * 127 fits.
 template <bool WIDE>
-static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
-    std::int32_t word;
-    std::memcpy(&word, x, 4);
-    Int y = _mm256_set1_epi32(word);
+static inline Int dot4(Int acc, Int w, Int x) {
     if constexpr (WIDE) {
         w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-        y = _mm256_sign_epi8(y, w);
+        x = _mm256_sign_epi8(x, w);
         w = _mm256_abs_epi8(w);
     }
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, y), _mm256_set1_epi16(1)));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
 }
 constexpr int WIDE_OFFSET = 0;
 
 #else
 
-constexpr int TILE = 4;
+constexpr int TILE = 4, PANELS = 1, PANELS_FROM_MEMORY = 1;
 struct Int {
     std::uint32_t lane[W];
 };
@@ -148,10 +145,10 @@ static inline float reduce_max(Vec a) { return largest(a); }
 static inline float reduce_add(Vec a) { return sum(a); }
 
 template <bool WIDE>
-static inline Int dot4(Int acc, Int w, const std::int8_t* x) {
+static inline Int dot4(Int acc, Int w, Int x) {
     return each_int([&](int i) {
         std::int32_t total = 0;
-        for (int b = 0; b < 4; ++b) total += static_cast<std::int32_t>(w.lane[i] >> 8 * b & 0xff) * x[b];
+        for (int b = 0; b < 4; ++b) total += static_cast<std::int32_t>(w.lane[i] >> 8 * b & 0xff) * static_cast<std::int8_t>(x.lane[i] >> 8 * b);
         return acc.lane[i] + static_cast<std::uint32_t>(total);
     });
 }

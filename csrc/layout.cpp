@@ -7,9 +7,8 @@
 #include "linear.h"
 
 namespace heron {
-namespace {
 
-const LinearKernels& kernels_of(Isa isa) {
+const LinearKernels& linear_kernels(Isa isa) {
     switch (isa) {
 #if defined(__x86_64__) || defined(_M_X64)
         case Isa::avx512: return LINEAR_AVX512;
@@ -19,8 +18,10 @@ const LinearKernels& kernels_of(Isa isa) {
     }
 }
 
+namespace {
+
 Layout layout_of(const Format& format, Isa isa) {
-    const LinearKernels& kernels = kernels_of(isa);
+    const LinearKernels& kernels = linear_kernels(isa);
     for (const LinearKernel* k = kernels.table; k->format >= 0; ++k) {
         if (k->format == format.id) return {&format, isa, kernels.width, true, k->int8, k->kernel_int8, k->kernel_f32};
     }
@@ -108,7 +109,7 @@ void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int
 }
 
 std::int64_t tile_count(Isa isa, std::int64_t tokens) {
-    const int most = kernels_of(isa).tile;
+    const int most = linear_kernels(isa).tile;
     return (tokens + most - 1) / most;
 }
 
@@ -116,7 +117,7 @@ std::int64_t activation_bytes(ActivationKind kind, std::int64_t k) { return kind
 
 void prepare(ActivationKind kind, Isa isa, const float* x, std::int64_t ldx, std::int64_t tokens, std::int64_t k, std::int64_t tile_begin,
              std::int64_t tile_end, void* buffer, const std::int32_t* index) {
-    const LinearKernels& kernels = kernels_of(isa);
+    const LinearKernels& kernels = linear_kernels(isa);
     const std::int64_t tiles = tile_count(isa, tokens), token_bytes = activation_bytes(kind, k);
     for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
         const std::int64_t first = tile_start(tokens, tiles, tile), count = tile_start(tokens, tiles, tile + 1) - first;

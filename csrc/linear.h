@@ -33,9 +33,16 @@ struct LinearKernels {
     void (*decoded_f32)(const Product&);  // for any format, in panels that are not interleaved
     // Token t of a tile of `count` tokens is the row x + rows[t].
     void (*prepare_tile)(ActivationKind kind, const float* x, const std::int64_t* rows, int count, std::int64_t k, std::uint8_t* to);
+    // The machine's limits (limits.inc), for benchmarks.
+    std::int64_t (*read_memory)(const std::uint8_t* data, std::int64_t bytes);
+    std::int64_t (*multiply_int8)(std::int64_t rounds);
+    std::int64_t (*multiply_f32)(std::int64_t rounds);
+    int sums;  // vectors of products in a round
 };
 
 extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512;
+
+const LinearKernels& linear_kernels(Isa isa);
 
 // Tokens are split into tiles as equal in size as can be: where tile i of `tiles` begins.
 static inline std::int64_t tile_start(std::int64_t tokens, std::int64_t tiles, std::int64_t i) {

@@ -5,3 +5,5 @@
 
 #include "linear_formats.inc"
 #include "linear.inc"
+#include "limits.inc"
+#include "linear_table.inc"
