@@ -35,6 +35,7 @@ class HFMapping:
     renames       (regex of the whole HF name, replacement), tried before gguf-py's tensor map
     transforms    layout differences, applied in this order
     ignore        regexes (search) of HF tensors that the model does not need
+    unused        config.json -> more of them, where it tells
     constants     config.json -> tensors that GGUF files have and HF folders compute (name -> values)
     """
 
@@ -43,6 +44,7 @@ class HFMapping:
     renames: tuple[tuple[str, str], ...] = ()
     transforms: tuple[Transform, ...] = ()
     ignore: tuple[str, ...] = ()
+    unused: Callable[[Metadata], tuple[str, ...]] = lambda config: ()
     constants: Callable[[Metadata], Mapping[str, ArrayLike]] = rope_tensors
 
 
@@ -73,7 +75,8 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
         raise UnsupportedError(f"{path}: quantized with {method!r}, which cannot be read yet; use the unquantized model, or a GGUF file")
     config = text_config(config)
     metadata = _metadata(config, mapping, folder.resolve().name)
-    names = NameMap(mapping.architecture, mapping.renames + sum((t.renames for t in mapping.transforms), ()), mapping.ignore)
+    renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
+    names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config))
     tensors, files = _named(folder, names)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:

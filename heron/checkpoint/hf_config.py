@@ -145,6 +145,8 @@ def _linear(config: Metadata, rope: Metadata) -> dict[str, Any]:
 
 def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
     """`yarn_attn_factor` is the whole factor on cosine and sine, written where it is not YaRN's 0.1 ln(factor) + 1."""
+    if not rope.flag("truncate", True):
+        raise UnsupportedError(f"{rope.where}: yarn whose range of pairs is not truncated (truncate false) is not supported")
     factor = rope.number("factor")
     scaling: dict[str, Any] = {
         "type": "yarn",
@@ -160,7 +162,8 @@ def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
         scaling["yarn_log_multiplier"] = 0.1 * over_all
         stretch = 0.1 * log(max(factor, 1.0))
         if attention is None:
-            attention = (stretch * rope.number("mscale", 1.0) + 1) / (stretch * over_all + 1)
+            mscale = rope.number("mscale", None)
+            attention = (stretch * mscale + 1) / (stretch * over_all + 1) if mscale else stretch + 1
     if attention is not None:
         scaling["yarn_attn_factor"] = attention
     return scaling

@@ -146,7 +146,7 @@ class UnpermuteRope(Transform):
 def split_grouped(tensor: Tensor, groups: int, sizes: Sequence[int]) -> list[Tensor]:
     """Rows stored group by group, each holding `sizes` rows of each part: each part's rows together. Lazy."""
     if tensor.dim(0) != groups * sum(sizes):
-        raise CheckpointError(f"{tensor!r} should have {groups} x {sum(sizes)} rows; config.json and tensors disagree")
+        raise CheckpointError(f"{tensor!r} should have {groups} x {sum(sizes)} rows; hyperparameters and tensors disagree")
     grouped = Reshape(tensor, (groups, sum(sizes), *tensor.shape[1:]))
     starts = np.cumsum([0, *sizes])
     return [
@@ -245,6 +245,19 @@ class StackExperts(Transform):
         return result
 
 
+def split_kv_b(tensor: Tensor, heads: int, nope: int, value: int) -> tuple[Tensor, Tensor]:
+    """Latent attention's up-projection [heads (nope + value), rank] -> keys [heads, rank, nope], values [heads, value, rank].
+
+    Lazy. Blocks run along a row, so that of a quantized tensor (in GGUF files before the split) the keys are decoded to be turned.
+    """
+    rank = tensor.dim(1)
+    key_part, value_part = split_grouped(tensor, heads, (nope, value))
+    key_part = Reshape(key_part, (heads, nope, rank))
+    if not key_part.format.plain:
+        key_part = MapValues(key_part, lambda values: values)
+    return TransposedView(key_part), Reshape(value_part, (heads, value, rank))
+
+
 @dataclass(frozen=True)
 class SplitKVB(Transform):
     """Latent attention's up-projection `attn_kv_b` [heads (nope + v), rank], split by heads into the absorbed form's
@@ -259,12 +272,10 @@ class SplitKVB(Transform):
 
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
-        for name, tensor in matching(tensors, self.patterns):
-            heads, nope, value = self._sizes(metadata)
-            key_part, value_part = split_grouped(result.pop(name), heads, (nope, value))
-            rank = tensor.dim(1)
-            result[name.replace("attn_kv_b", "attn_k_b")] = TransposedView(Reshape(key_part, (heads, nope, rank)))
-            result[name.replace("attn_kv_b", "attn_v_b")] = Reshape(value_part, (heads, value, rank))
+        for name, _ in matching(tensors, self.patterns):
+            key_part, value_part = split_kv_b(result.pop(name), *self._sizes(metadata))
+            result[name.replace("attn_kv_b", "attn_k_b")] = key_part
+            result[name.replace("attn_kv_b", "attn_v_b")] = value_part
         return result
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
