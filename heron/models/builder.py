@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -56,6 +56,19 @@ class ModelBuilder(Builder):
         if weight is None:
             raise CheckpointError(f"{self.weights.checkpoint.path}: tensor {self.prefix + name!r} of shape {list(shape)} is missing")
         return weight
+
+    def view(self, name: str, *shape: int, stored: str, look: Callable[[Tensor], Tensor], role: str = "whole", unit: int = 1) -> Weight:
+        """The weight of this name and shape where the checkpoint has it inside of another, ``stored``: ``look`` gives the lazy view."""
+        full = self.prefix + name
+        key = (full, stored, shape, role)
+        if key not in self.weights.made:
+            source = self.weights.tensor(self.prefix + stored)
+            assert source is not None, f"{name} is looked for in {stored}, which the checkpoint lacks"
+            tensor = look(source)
+            if tensor.shape != shape:
+                raise self._misshapen(full, tensor, str(list(shape)))
+            self.weights.made[key] = Weight(full, tensor, role, unit)
+        return self.weights.made[key]
 
     def maybe(self, name: str, *shape: int, role: str = "whole", unit: int = 1, part: tuple[int, int] | None = None) -> Weight | None:
         """As ``weight``, or None where the checkpoint has no such tensor."""

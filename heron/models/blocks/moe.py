@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heron.errors import CheckpointError
 from heron.graph.dims import T
 from heron.graph.graph import Value
 from heron.models.blocks.mlp import GatedMLP
@@ -35,6 +36,7 @@ class Router:
         """x [T, hidden] -> weights [T, used], ids i32[T, used]."""
         hidden = x.shape[-1]
         assert isinstance(hidden, int)
+        self._check(b)
         logits = b.linear(x, b.weight("ffn_gate_inp.weight", self.experts, hidden), b.maybe("ffn_gate_inp.bias", self.experts))
         scores = b.softmax(logits) if self.scoring == "softmax" else b.activation(logits, self.scoring)
         offset = b.maybe("exp_probs_b.bias", self.experts)
@@ -46,6 +48,14 @@ class Router:
         if self.renormalize:
             weights = b.normalize(weights, FLOOR)
         return b.scale(weights, self.scale), ids
+
+    def _check(self, b: ModelBuilder) -> None:
+        size = self.experts // self.groups
+        if self.experts % self.groups or self.groups_used > self.groups or self.used > self.groups_used * size or self.group_best > size:
+            raise CheckpointError(
+                f"{b.weights.checkpoint.path}: {self.used} of {self.experts} experts cannot be chosen from the best {self.groups_used} of "
+                f"{self.groups} groups; the metadata are damaged"
+            )
 
     def _best_groups(self, b: ModelBuilder, choice: Value) -> Value:
         grouped = b.reshape(choice, T, self.groups, self.experts // self.groups)
