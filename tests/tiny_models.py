@@ -42,7 +42,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "llama-linear": lambda: tf.LlamaConfig(**SMALL, head_dim=20, rope_parameters=LINEAR),
     "llama-yarn": lambda: tf.LlamaConfig(**SMALL, head_dim=32, rope_parameters=YARN),
     "mistral": lambda: tf.MistralConfig(**SMALL, sliding_window=11, head_dim=16),
-    "mixtral": lambda: tf.MixtralConfig(**SMALL, num_local_experts=5, num_experts_per_tok=2, sliding_window=None),
+    "mixtral": lambda: tf.MixtralConfig(**SMALL, num_local_experts=6, num_experts_per_tok=2, sliding_window=None),
     "qwen2": lambda: tf.Qwen2Config(**SMALL, tie_word_embeddings=True),
     "qwen2-yarn": lambda: tf.Qwen2Config(**{**SMALL, "hidden_size": 128}, rope_parameters=YARN),
     "qwen3": lambda: tf.Qwen3Config(**SMALL, head_dim=20),

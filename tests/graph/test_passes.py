@@ -1,0 +1,141 @@
+"""Three passes over every family: ranks that share a model, adapters in one batch, hidden states of any layer."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import parity
+import pytest
+import torch
+from tiny_models import DECODERS
+
+from heron.backends import reference
+from heron.backends.base import Adapter, LocalRanks, Options, Placement
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.checkpoint.views import Const
+from heron.errors import UnsupportedError
+from heron.graph.graph import Model, Node
+from heron.graph.passes.lora import attach
+from heron.graph.passes.shard import shard
+from heron.models.registry import build_model
+
+LENGTH = 30
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    return parity.tiny(DECODERS[request.param](), tmp_path_factory.mktemp(request.param))
+
+
+def open_model(folder: Path) -> Model:
+    return build_model(Checkpoint(folder))
+
+
+def in_ranks(model: Model, ranks: int, work: Callable[[parity.Runner], Any]) -> list[Any]:
+    """What ``work`` returns on each of the ranks, which are threads."""
+    group, results = LocalRanks(ranks), [None] * ranks
+
+    def run(rank: int) -> None:
+        def prepare(part: Model, options: Options) -> Any:
+            return reference.prepare(part, Placement(rank=rank, ranks=ranks, communicator=group.communicator(rank)), options)
+
+        try:
+            results[rank] = work(parity.Runner(shard(model, rank, ranks), prepare))
+        except BaseException:
+            group.abort()
+            raise
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(ranks)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
+    model, tokens = open_model(made.folder), parity.prompt(67, LENGTH)
+    expected = made.expected(tokens)
+    for way in (parity.whole, parity.one_by_one):
+        for got in in_ranks(model, 2, lambda runner, way=way: way(runner, tokens)):
+            assert got is not None
+            assert parity.difference(got, expected) <= parity.TOLERANCE
+
+
+def held(model: Model) -> int:
+    return sum(weight.tensor.nbytes for graph in model.entries.values() for weight in graph.weights().values())
+
+
+def test_a_rank_holds_about_half(made: parity.Tiny) -> None:
+    model = open_model(made.folder)
+    part = shard(model, 0, 2)
+    rest = sum(w.tensor.nbytes for w in model.entries["forward"].weights().values() if w.role == "whole" or "token_embd" in w.name)
+    assert held(part) - rest <= 0.72 * (held(model) - rest)
+    assert any(node.op == "all_reduce" for node in part.entries["forward"].nodes)
+
+
+def matrices(model: Model) -> dict[str, tuple[int, ...]]:
+    nodes = [n for g in model.entries.values() for n in g.nodes if n.op in ("linear", "packed_linear")]
+    return {w.name: w.shape for n in nodes for w in n.weights if w is not None and len(w.shape) == 2}
+
+
+def adapter(model: Model, seed: int) -> Adapter:
+    rng = np.random.default_rng(seed)
+    pairs = {}
+    for name, (out, size) in matrices(model).items():
+        down = rng.standard_normal((3, size)).astype(np.float32) / size**0.5
+        pairs[name] = (down, rng.standard_normal((out, 3)).astype(np.float32))
+    return Adapter(pairs, scale=0.7)
+
+
+def merged(model: Model, adapter: Adapter) -> Model:
+    """The model with the adapter added into its products' weights; other uses of a weight (a tied embedding) keep it."""
+
+    def node(n: Node) -> Node:
+        if n.op not in ("linear", "packed_linear"):
+            return n
+        weights = []
+        for w in n.weights:
+            if w is not None and w.name in adapter.pairs:
+                down, up = adapter.pairs[w.name]
+                w = replace(w, tensor=Const(w.tensor.numpy() + adapter.scale * up @ down))
+            weights.append(w)
+        return replace(n, weights=tuple(weights))
+
+    return replace(model, entries={name: replace(g, nodes=tuple(map(node, g.nodes))) for name, g in model.entries.items()})
+
+
+def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> None:
+    model = open_model(made.folder)
+    adapters = {1: adapter(model, 1), 2: adapter(model, 2)}
+    runner = parity.Runner(attach(model, matrices(model)))
+    for number, each in adapters.items():
+        runner.executable.load_adapter(number, each)
+    prompts = {0: parity.prompt(67, LENGTH, 3), 1: parity.prompt(67, 17, 4), 2: parity.prompt(67, 8, 5)}
+    got = runner.step(prompts, adapter=np.array([2, 0, 1], np.int32))
+    for sequence, number in ((0, 2), (1, 0), (2, 1)):
+        alone = parity.Runner(merged(model, adapters[number]) if number else model)
+        expected = parity.whole(alone, prompts[sequence])
+        assert parity.difference(got[sequence]["logits"], expected) <= parity.TOLERANCE
+    assert parity.difference(got[0]["logits"], parity.whole(parity.Runner(model), prompts[0])) > 0.1
+
+
+def test_an_adapter_for_what_is_not_there_is_refused(made: parity.Tiny) -> None:
+    with pytest.raises(UnsupportedError, match=r"blk\.99\.attn_q\.weight"):
+        attach(open_model(made.folder), ["blk.99.attn_q.weight"])
+
+
+def test_hidden_states_of_every_layer(made: parity.Tiny) -> None:
+    model, tokens = open_model(made.folder), parity.prompt(67, LENGTH)
+    with torch.no_grad():
+        states = made.hf(torch.tensor([tokens]), use_cache=False, output_hidden_states=True).hidden_states
+    layers = len(states) - 1
+    names = [f"hidden:{i}" for i in range(layers)] + ["normed"]  # transformers' last one is after the final norm
+    got = parity.Runner(model).step({0: tokens}, want=names)[0]
+    for name, expected in zip(names, states, strict=True):
+        assert parity.difference(got[name], expected[0].numpy()) <= parity.TOLERANCE, name
