@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -97,7 +97,7 @@ class Model:
         self.executable.allocate(units)
         self._sequence = Sequence(Cache(self.executable.state_groups, units))
         self.timings = Timings()
-        self.finish_reason = ""
+        self.finish_reason, self.seed = "", 0
         self.load_seconds = time.perf_counter() - begin
 
     def _context(self, asked: int) -> int:
@@ -159,10 +159,11 @@ class Model:
         Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
         the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
         """
-        params = replace(params or SamplingParams(), **sampling)
+        params = (params or SamplingParams()).changed(**sampling)
         ids = self.encode(prompt)
         self._fits(ids)
-        pieces = self._pieces(ids, params)
+        chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
+        pieces = self._pieces(ids, params, Detokenizer(self.tokenizer, continues=not chat))
         if stream:
             return pieces
         answer = Generation()
@@ -173,12 +174,13 @@ class Model:
         answer.finish_reason, answer.timings = self.finish_reason, self.timings
         return answer
 
-    def _pieces(self, ids: list[int], params: SamplingParams) -> Iterator[Piece]:
+    def _pieces(self, ids: list[int], params: SamplingParams, detokenizer: Detokenizer) -> Iterator[Piece]:
         begin = time.perf_counter()
         self.timings, self.finish_reason = Timings(), "length"
         sampler = Sampler(params, self.graph_model.vocab_size)
+        self.seed = sampler.seed
         sampler.accept(ids)
-        detokenizer, stops = Detokenizer(self.tokenizer), StopStrings(params.stop)
+        stops = StopStrings(params.stop)
         ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
         room = self.context_length - len(ids)
         budget = room if params.max_tokens is None else min(params.max_tokens, room)

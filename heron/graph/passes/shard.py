@@ -1,9 +1,9 @@
 """Tensor parallelism: the graph of one rank, with its part of the weights and states, and collectives between ranks.
 
 Every value has a layout: whole on each rank; split along an axis into equal, contiguous parts; or partial, so that
-the ranks' values add up to it (experts' outputs among them). Each op's shard rule (shard_rules.py) says which layouts it can compute with as they
-are, and what comes out; what no rule can use is made whole first. So every graph can be split, and the worst that
-can happen is that a part of it is computed on every rank.
+the ranks' values add up to it (experts' outputs among them). Each op's shard rule (shard_rules.py) says which layouts
+it can compute with as they are, and what comes out; what no rule can use is made whole first. So every graph can be
+split, and the worst that can happen is that a part of it is computed on every rank.
 """
 
 from __future__ import annotations
