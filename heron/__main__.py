@@ -1,0 +1,5 @@
+"""`python -m heron`."""
+
+from heron.cli import main
+
+main()
