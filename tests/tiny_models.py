@@ -73,3 +73,50 @@ DECODERS: dict[str, Callable[[], Any]] = {
         tie_word_embeddings=False,
     ),
 }
+
+DEEPSEEK: dict[str, Any] = {
+    "vocab_size": 61,
+    "hidden_size": 36,
+    "intermediate_size": 44,
+    "moe_intermediate_size": 20,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "n_shared_experts": 2,
+    "n_routed_experts": 12,
+    "num_experts_per_tok": 3,
+    "kv_lora_rank": 32,
+    "q_lora_rank": 24,
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 12,
+    "v_head_dim": 10,
+    "n_group": 4,
+    "topk_group": 2,
+    "first_k_dense_replace": 1,
+    "max_position_embeddings": 128,
+}
+
+#: Families whose own tests compare them with transformers; the passes and the golden dumps take them from here.
+OTHERS: dict[str, Callable[[], Any]] = {
+    "qwen3next": lambda: tf.Qwen3NextConfig(
+        vocab_size=61,
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        linear_num_key_heads=2,
+        linear_num_value_heads=6,
+        linear_key_head_dim=10,
+        linear_value_head_dim=7,
+        linear_conv_kernel_dim=4,
+        num_experts=6,
+        num_experts_per_tok=2,
+        moe_intermediate_size=24,
+        shared_expert_intermediate_size=40,
+        max_position_embeddings=128,
+    ),
+    "deepseek2": lambda: tf.DeepseekV3Config(**DEEPSEEK),
+    "deepseek2-v2": lambda: tf.DeepseekV2Config(**DEEPSEEK, topk_method="group_limited_greedy"),
+}
+EVERY = DECODERS | OTHERS

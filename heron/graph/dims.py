@@ -37,6 +37,8 @@ class Dim:
         parts = [symbol if factor == 1 else f"{factor}{symbol}" for symbol, factor in self.terms]
         return "+".join(parts + ([str(self.const)] if self.const else []))
 
+    __repr__ = __str__
+
 
 Size = int | Dim
 Shape = tuple[Size, ...]

@@ -12,7 +12,7 @@ import numpy as np
 import parity
 import pytest
 import torch
-from tiny_models import DECODERS
+from tiny_models import EVERY
 
 from heron.backends import reference
 from heron.backends.base import Adapter, LocalRanks, Options, Placement
@@ -27,9 +27,9 @@ from heron.models.registry import build_model
 LENGTH = 30
 
 
-@pytest.fixture(scope="module", params=DECODERS)
+@pytest.fixture(scope="module", params=EVERY)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    return parity.tiny(DECODERS[request.param](), tmp_path_factory.mktemp(request.param))
+    return parity.tiny(EVERY[request.param](), tmp_path_factory.mktemp(request.param))
 
 
 def open_model(folder: Path) -> Model:
@@ -59,7 +59,7 @@ def in_ranks(model: Model, ranks: int, work: Callable[[parity.Runner], Any]) -> 
 
 
 def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
-    model, tokens = open_model(made.folder), parity.prompt(67, LENGTH)
+    model, tokens = open_model(made.folder), parity.prompt(61, LENGTH)
     expected = made.expected(tokens)
     for way in (parity.whole, parity.one_by_one):
         for got in in_ranks(model, 2, lambda runner, way=way: way(runner, tokens)):
@@ -90,7 +90,7 @@ def adapter(model: Model, seed: int) -> Adapter:
     for name, (out, size) in matrices(model).items():
         down = rng.standard_normal((3, size)).astype(np.float32) / size**0.5
         pairs[name] = (down, rng.standard_normal((out, 3)).astype(np.float32))
-    return Adapter(pairs, scale=0.7)
+    return Adapter(pairs, scale=0.3)
 
 
 def merged(model: Model, adapter: Adapter) -> Model:
@@ -116,7 +116,7 @@ def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> No
     runner = parity.Runner(attach(model, matrices(model)))
     for number, each in adapters.items():
         runner.executable.load_adapter(number, each)
-    prompts = {0: parity.prompt(67, LENGTH, 3), 1: parity.prompt(67, 17, 4), 2: parity.prompt(67, 8, 5)}
+    prompts = {0: parity.prompt(61, LENGTH, 3), 1: parity.prompt(61, 17, 4), 2: parity.prompt(61, 8, 5)}
     got = runner.step(prompts, adapter=np.array([2, 0, 1], np.int32))
     for sequence, number in ((0, 2), (1, 0), (2, 1)):
         alone = parity.Runner(merged(model, adapters[number]) if number else model)
@@ -131,7 +131,7 @@ def test_an_adapter_for_what_is_not_there_is_refused(made: parity.Tiny) -> None:
 
 
 def test_hidden_states_of_every_layer(made: parity.Tiny) -> None:
-    model, tokens = open_model(made.folder), parity.prompt(67, LENGTH)
+    model, tokens = open_model(made.folder), parity.prompt(61, LENGTH)
     with torch.no_grad():
         states = made.hf(torch.tensor([tokens]), use_cache=False, output_hidden_states=True).hidden_states
     layers = len(states) - 1

@@ -1,0 +1,31 @@
+"""Each family's graph, as printed, equals the stored dump: a change of any graph is seen and meant.
+
+``HERON_GOLDEN=write python -m pytest tests/graph/test_golden.py`` writes the dumps anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import parity
+import pytest
+from tiny_models import EVERY
+
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.models.registry import build_model
+
+GOLDEN = Path(__file__).parent / "golden"
+FAMILIES = ("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2")
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_printed_graph_is_as_stored(name: str, tmp_path: Path) -> None:
+    parity.tiny(EVERY[name](), tmp_path)
+    model = build_model(Checkpoint(tmp_path))
+    printed = "\n".join(str(graph) for graph in model.entries.values()) + "\n"
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("HERON_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(printed)
+    assert printed == path.read_text()

@@ -1,0 +1,58 @@
+"""Imports go down only, and what is heavy is imported only where it is used."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: From the bottom. A folder may import those before it.
+ORDER = ("errors", "quant", "checkpoint", "graph", "models", "backends", "text", "engine", "pocket", "cli")
+HEAVY = {"torch", "wgpu", "ray", "transformers"}
+FILES = sorted((ROOT / "heron").rglob("*.py"))
+
+
+def imported(path: Path, at_import_time: bool = False) -> set[str]:
+    """The modules that a file imports; all of them, or only those imported when it is."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if at_import_time else list(ast.walk(tree))
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def place(module: str) -> int | None:
+    parts = module.split(".")
+    return ORDER.index(parts[1]) if parts[0] == "heron" and len(parts) > 1 and parts[1] in ORDER else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    own = place(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if own is None:  # heron/__init__.py and __main__.py stand above everything
+        return
+    for module in imported(path):
+        other = place(module)
+        assert other is None or other <= own, f"{path.name} imports {module}, which stands above it"
+        assert not (ORDER[own] in ("graph", "models") and module.startswith("heron.backends"))
+        assert not (ORDER[own] == "text" and module.startswith(("heron.models", "heron.backends", "heron.graph")))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_heavy_libraries_are_imported_lazily(path: Path) -> None:
+    assert not HEAVY & {module.split(".")[0] for module in imported(path, at_import_time=True)}
+
+
+def test_importing_heron_imports_nothing_heavy() -> None:
+    code = "import sys, heron; print([m for m in ('numpy', 'torch', 'tokenizers', 'gguf', 'jinja2') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert shown.stdout.strip() == "[]"
