@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -21,6 +22,9 @@ COMMANDS = {
 
 #: Exit codes: wrong input or usage, and a run that the user interrupted.
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+#: What typer raises for a command line that it cannot read; by way of its subclass, since some versions carry their own click.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
 class LazyGroup(TyperGroup):
@@ -62,15 +66,24 @@ def heron(
 
 def main() -> None:
     """The entry point: one line and exit code 2 for what Heron refuses, no traceback unless `--debug` asks for it."""
+    if sys.stdin is None:  # closed by whoever started us
+        sys.stdin = open(os.devnull)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another
+            stream.reconfigure(errors="replace")
     try:
-        app(prog_name="heron")
+        sys.exit(app(prog_name="heron", standalone_mode=False))
+    except USAGE_ERROR as error:
+        print(f"heron: error: {error.format_message().rstrip('.')} (see {_command_path(error)} --help)", file=sys.stderr)
+        sys.exit(EXIT_ERROR)
     except HeronError as error:
         if "--debug" in sys.argv:
             raise
         print(f"heron: error: {error}", file=sys.stderr)
         sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+
+
+def _command_path(error: Any) -> str:
+    return error.ctx.command_path if error.ctx else "heron"

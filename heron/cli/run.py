@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
+from heron.cli.prompt import note, read_prompt
 from heron.cli.session import Session
 from heron.cli.stats import report
 from heron.engine.model import load
 from heron.engine.sampling import SamplingParams
-from heron.errors import CheckpointError, RequestError
+from heron.errors import CheckpointError
 
 DEFAULTS = SamplingParams()
 
 
 def run(
-    model: Annotated[Optional[str], typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,  # noqa: UP045
-    prompt: Annotated[Optional[str], typer.Option("-p", "--prompt", help="The prompt.")] = None,  # noqa: UP045
-    file: Annotated[Optional[Path], typer.Option("-f", "--file", help="Read the prompt from a file.")] = None,  # noqa: UP045
-    max_tokens: Annotated[Optional[int], typer.Option("-n", "--max-tokens", help="Generate at most so many tokens.")] = None,  # noqa: UP045
+    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="The prompt.")] = None,
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="Read the prompt from a file.")] = None,
+    max_tokens: Annotated[int | None, typer.Option("-n", "--max-tokens", help="Generate at most so many tokens.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context in tokens; 0: the model's own.")] = 0,
     temperature: Annotated[
         float, typer.Option("-t", "--temperature", "--temp", help="0 takes the likeliest token.")
@@ -38,23 +38,26 @@ def run(
     mirostat: Annotated[int, typer.Option(help="1 or 2: hold the surprise of the text at a target.")] = DEFAULTS.mirostat,
     mirostat_tau: Annotated[float, typer.Option(help="Mirostat's target, in bits.")] = DEFAULTS.mirostat_tau,
     mirostat_eta: Annotated[float, typer.Option(help="Mirostat's rate.")] = DEFAULTS.mirostat_eta,
-    seed: Annotated[Optional[int], typer.Option(help="The same seed gives the same text again.")] = None,  # noqa: UP045
-    stop: Annotated[Optional[list[str]], typer.Option(help="End before this text; may be given again.")] = None,  # noqa: UP045
-    threads: Annotated[Optional[int], typer.Option(help="CPU threads; the machine's cores if left out.")] = None,  # noqa: UP045
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text again.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; the machine's cores if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
-    system: Annotated[Optional[str], typer.Option(help="The system message.")] = None,  # noqa: UP045
+    system: Annotated[str | None, typer.Option(help="The system message.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a chat template.")] = False,
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Talk in turns.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print times, speeds and memory at the end.")] = False,
 ) -> None:
     """Answer a prompt, or talk, with a model.
 
-    heron run -p "What can you do?"
+    The answer goes to stdout, everything else to stderr. Ctrl-C ends an answer.
 
-    heron run model.gguf -p "Write a haiku" -t 0.7 -n 100 --stats
-
-    echo "Summarize:" | heron run model.gguf
+    \b
+    heron run                                       talk with the model that ships with Heron
+    heron run -p "What can you do?"                 ask it one thing
+    heron run model.gguf -p "A haiku" -n 100        another model, at most 100 tokens
+    heron run model.gguf -p "Summarize:" < a.txt    a prompt, then text that is piped in
+    heron run base.gguf --raw -t 0 -p "Once upon"   continue a text, likeliest tokens only
     """
     params = DEFAULTS.changed(
         temperature=temperature,
@@ -73,7 +76,7 @@ def run(
         max_tokens=max_tokens,
         stop=tuple(stop or ()),
     )
-    text = read_prompt(prompt, file)
+    text = read_prompt(prompt, file, interactive)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         loaded = load(locate(model), backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype)
@@ -90,12 +93,8 @@ def run(
             session.answer(text)
     finally:
         if stats:
-            report(loaded, session.seed)
+            report(loaded)
         loaded.close()
-
-
-def note(text: str) -> None:
-    print(f"heron: {text}", file=sys.stderr)
 
 
 def locate(model: str | None) -> Path:
@@ -103,43 +102,11 @@ def locate(model: str | None) -> Path:
     if model is None:
         from heron import pocket
 
-        return pocket.path()
+        path = pocket.path()
+        if not path.exists():
+            raise CheckpointError("the pocket model is not part of this installation; name a model: heron run MODEL")
+        return path
     path = Path(model).expanduser()
     if not path.exists():
         raise CheckpointError(f"there is no model at {model!r}; give a GGUF file, or a folder with config.json and safetensors")
     return path
-
-
-def read_prompt(prompt: str | None, file: Path | None) -> str | None:
-    """What was asked: -p, the file, what is piped in; several are joined in this order. None means to talk in turns."""
-    parts = [] if prompt is None else [prompt]
-    if file is not None:
-        try:
-            parts.append(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"the prompt file {str(file)!r} cannot be read: {error}") from None
-    if not sys.stdin.isatty() and (not parts or _piped()):
-        try:
-            piped = sys.stdin.buffer.read().decode()
-        except UnicodeDecodeError as error:
-            raise RequestError(f"what is piped in is not UTF-8 text: {error}") from None
-        if piped:
-            parts.append(piped)
-        elif not parts:
-            raise RequestError("there is no prompt: give -p, -f, or pipe text in")
-    return "\n".join(parts) if parts else None
-
-
-def _piped() -> bool:
-    """Whether stdin is a pipe or file that holds text now: a prompt was given, so an open, silent stdin is not waited for."""
-    import os
-    import select
-    import stat
-
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode
-        if stat.S_ISREG(mode):
-            return True
-        return stat.S_ISFIFO(mode) and bool(select.select([sys.stdin], [], [], 0)[0])
-    except (OSError, ValueError):
-        return False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
 from collections.abc import Callable
 
 from heron.engine.model import Message, Model, Prompt
 from heron.engine.sampling import SamplingParams
-from heron.errors import HeronError, TemplateError
+from heron.errors import HeronError, RequestError, TemplateError
 from heron.text.chat import ChatTemplate
 
 LEAVE = ("/bye", "/exit", "/quit")
@@ -22,7 +24,6 @@ class Session:
         self._history: list[Message] = [{"role": "system", "content": system}] if system else []
         if self.raw and system:
             note("--system needs a chat template and is ignored")
-        self.seed = 0
 
     def _has_template(self) -> bool:
         try:
@@ -32,44 +33,57 @@ class Session:
             return False
         return True
 
-    def answer(self, text: str) -> bool:
-        """Print the answer to ``text``. Ctrl-C ends it; returns whether it was left to finish."""
+    def answer(self, text: str) -> None:
+        """Print the answer to ``text``. Ctrl-C ends it. Raises RequestError when it does not fit in the context."""
         message: Message = {"role": "user", "content": text}
         prompt: Prompt = text if self.raw else [*self._history, message]
-        said, finished = "", True
+        said, count, finished = "", 0, True
         try:
             for piece in self.model.generate(prompt, self.params, stream=True):
-                said += piece.text
+                said, count = said + piece.text, count + 1
                 sys.stdout.write(piece.text)
                 sys.stdout.flush()
         except KeyboardInterrupt:
             finished = False
         sys.stdout.write("\n")
         sys.stdout.flush()
-        self.seed = self.model.seed
         self._history += [message, {"role": "assistant", "content": said}]
-        if self.model.finish_reason == "length" and finished and self.params.max_tokens is None:
-            self._note(f"the context of {self.model.context_length} tokens is full; load with a larger --ctx-size for more")
-        return finished
+        asked = self.params.max_tokens
+        if finished and self.model.finish_reason == "length" and (asked is None or count < asked):
+            full = f"the context of {self.model.context_length} tokens is full after {count} tokens; a larger --ctx-size holds more"
+            if asked is not None:
+                raise RequestError(full)
+            self._note(full)
 
     def talk(self, first: str | None = None) -> None:
         """Read and answer in turns until end of input or /bye. Ctrl-C stops an answer, not the conversation."""
-        if sys.stdin.isatty():
+        terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        if terminal:
+            with contextlib.suppress(ImportError):  # arrow keys, where the system has them
+                importlib.import_module("readline")
             self._note("talk; Ctrl-C stops an answer, Ctrl-D or /bye ends")
-        if first:
-            self.answer(first)
+        if first is not None:
+            self._turn(first)
         while True:
             try:
-                text = input("> ").strip()
+                text = input("> " if terminal else "").strip()
             except EOFError:
+                if terminal:
+                    print()
                 return
             except KeyboardInterrupt:
+                if not terminal:
+                    raise
                 print()
                 continue
             if text in LEAVE:
                 return
             if text:
-                try:
-                    self.answer(text)
-                except HeronError as error:
-                    self._note(f"error: {error}")
+                self._turn(text)
+
+    def _turn(self, text: str) -> None:
+        """An answer whose errors do not end the conversation."""
+        try:
+            self.answer(text)
+        except HeronError as error:
+            self._note(f"error: {error}")

@@ -8,18 +8,18 @@ from heron.engine.memory import peak_bytes
 from heron.engine.model import Model
 
 
-def report(model: Model, seed: int) -> None:
+def report(model: Model) -> None:
     """Times, speeds, memory of the last answer, on stderr."""
-    t = model.timings
+    t, own = model.timings, model.graph_model.context_length
     rows = [
         ("load", f"{model.load_seconds:.2f} s"),
         ("prompt", _speed(t.prompt_tokens, t.prompt_seconds) + (f", {t.cached_tokens} tokens from the cache" if t.cached_tokens else "")),
         ("decode", _speed(t.decoded_tokens, t.decode_seconds)),
         ("first token", f"{t.first_token_seconds * 1000:.0f} ms"),
         ("memory", f"{peak_bytes() / 2**20:.0f} MiB at most"),
-        ("context", f"{model.context_length} tokens"),
+        ("context", f"{model.context_length} tokens" + (f", reduced from the model's {own} tokens" if model.context_length < own else "")),
         ("backend", model.backend),
-        ("seed", str(seed)),
+        ("seed", str(model.seed)),
     ]
     for name, value in rows:
         print(f"{name:>12}: {value}", file=sys.stderr)

@@ -223,7 +223,11 @@ class Model:
 
     def _step(self, tokens: list[int], wanted: bool = True) -> NDArray[np.float32]:
         batch = self._sequence.append(tokens, last_row(tokens) if wanted else [])
-        result = self.executable.run("forward", batch)
+        try:
+            result = self.executable.run("forward", batch)
+        except BaseException:  # Ctrl-C too: what the cache holds of these tokens is unknown
+            self._sequence.keep_prefix([])
+            raise
         if result.nonfinite.any():
             raise BackendError("the model computed logits that are not finite; its weights may be damaged")
         return result["logits"][0] if wanted else np.zeros(0, np.float32)

@@ -1,0 +1,65 @@
+"""What the user asked: from options, a file, a pipe."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from pathlib import Path
+
+from heron.errors import RequestError
+
+#: Seconds in which a pipe must begin to give text when there is a prompt already: nobody may be at its other end.
+PATIENCE = 2.0
+
+
+def note(text: str) -> None:
+    """Say something that is no part of an answer."""
+    print(f"heron: {text}", file=sys.stderr, flush=True)
+
+
+def read_prompt(prompt: str | None, file: Path | None, interactive: bool) -> str | None:
+    """-p, the file, and what is piped in, joined by line ends. None means to talk in turns.
+
+    In a conversation stdin is not read here: its lines are the turns. The line end with which a file or a pipe closes is not
+    part of a prompt. Raises RequestError for a file that cannot be read, text that is not UTF-8, and no prompt at all.
+    """
+    parts = [] if prompt is None else [prompt]
+    if file is not None:
+        try:
+            parts.append(_text(file.read_bytes(), str(file)))
+        except OSError as error:
+            raise RequestError(f"the prompt file {str(file)!r} cannot be read: {error.strerror}") from None
+    if not interactive and not sys.stdin.isatty() and (not parts or _speaks()):
+        piped = _text(sys.stdin.buffer.read(), "stdin")
+        if piped:
+            parts.append(piped)
+        elif not parts:
+            raise RequestError("there is no prompt: give -p or -f, pipe text in, or talk with -i")
+    return "\n".join(parts) if parts else None
+
+
+def _text(data: bytes, where: str) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the prompt from {where} is not UTF-8 text, at byte {error.start}") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _speaks() -> bool:
+    """Whether stdin is a file, or a pipe that gives text (or ends) soon."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return stat.S_ISREG(mode)
+    try:
+        ready = bool(select.select([sys.stdin], [], [], PATIENCE)[0])
+    except OSError:  # not for pipes on Windows
+        return True
+    if not ready:
+        note(f"nothing is piped in after {PATIENCE:g} s; answering the prompt alone")
+    return ready

@@ -1,0 +1,70 @@
+"""The command as a program: what it prints where, and how it ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import heron
+
+
+def command(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "heron", *args], input=stdin, capture_output=True, text=True, timeout=60)
+
+
+def test_version() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"heron {heron.__version__}\n", "")
+
+
+@pytest.mark.parametrize("args", [[], ["--help"], ["-h"]])
+def test_help_lists_the_commands(args: list[str]) -> None:
+    done = command(*args)
+    assert done.returncode == 0 and not done.stderr
+    assert "\n  run " in done.stdout and "\n  info " in done.stdout
+
+
+def test_help_imports_no_numbers() -> None:
+    code = "import sys; sys.argv = ['heron', '--help']\nfrom heron.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('numpy', 'rich', 'jinja2', 'gguf', 'heron.engine') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_of_run_names_every_option() -> None:
+    text = command("run", "--help").stdout
+    options = "prompt file max-tokens ctx-size temperature temp top-k top-p min-p typical-p repeat-penalty repeat-last-n frequency-penalty"
+    options += " presence-penalty mirostat mirostat-tau mirostat-eta seed stop threads backend kv-dtype system raw interactive stats"
+    assert not [name for name in options.split() if f"--{name}" not in text]
+    assert not [name for name in "pfnctih" if f"-{name}" not in text.replace("--", "")]
+    assert 'heron run -p "' in text
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["runn"], ["runn", "heron --help"]),
+        (["run", "--bogus"], ["--bogus", "heron run --help"]),
+        (["run", "-t", "warm"], ["--temperature"]),
+        (["run", "-p"], ["-p"]),
+        (["run", "-p", "hi", "-t", "-1"], ["temperature", "-1"]),
+        (["run", "-p", "hi", "--mirostat", "3"], ["mirostat", "3"]),
+        (["run", "/no/such.gguf", "-p", "hi"], ["/no/such.gguf"]),
+        (["run", "-f", "/no/such.txt"], ["/no/such.txt"]),
+        (["run", "."], ["no prompt"]),
+        (["info", "/no/such.gguf"], ["/no/such.gguf"]),
+        (["info"], ["heron info --help"]),
+    ],
+)
+def test_an_error_is_one_line(args: list[str], words: list[str]) -> None:
+    done = command(*args)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith("heron: error: ") and done.stderr.count("\n") == 1
+    assert not [word for word in words if word not in done.stderr]
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = command("--debug", "run", "/no/such.gguf", "-p", "hi")
+    assert done.returncode != 0 and "Traceback" in done.stderr and "CheckpointError" in done.stderr
