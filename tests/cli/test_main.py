@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
 import pytest
 
 import heron
+from heron.cli import main
 
 
 def command(*args: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -58,11 +60,23 @@ def test_help_of_run_names_every_option() -> None:
         (["info"], ["heron info --help"]),
     ],
 )
-def test_an_error_is_one_line(args: list[str], words: list[str]) -> None:
-    done = command(*args)
+def test_an_error_is_one_line(
+    args: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["heron", *args])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    assert ended.value.code == 2 and not printed.out
+    assert printed.err.startswith("heron: error: ") and printed.err.count("\n") == 1
+    assert not [word for word in words if word not in printed.err]
+
+
+def test_an_error_of_the_program_is_one_line() -> None:
+    done = command("run", "/no/such.gguf", "-p", "hi")
     assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("heron: error: ") and done.stderr.count("\n") == 1
-    assert not [word for word in words if word not in done.stderr]
 
 
 def test_debug_shows_the_traceback() -> None:
