@@ -1,4 +1,4 @@
-// Packed weights in Python: _core.Packed, for heron/backends/native/layouts.py, the tests and the benchmarks.
+// Packed matrices in Python, outside of programs: _core.Packed, for tests and benchmarks; and the machine's limits.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -15,8 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "layout.h"
 #include "linear.h"
-#include "packed.h"
+#include "platform.h"
 #include "threads.h"
 
 namespace nb = nanobind;
@@ -30,6 +31,30 @@ using Ints = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::devi
 using Matrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Row = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using NewMatrix = nb::ndarray<nb::numpy, float, nb::ndim<2>>;
+
+// Matrices outside of any program: for tests and benchmarks.
+class Packed {
+public:
+    Packed(const Layout& layout, std::int64_t matrices, std::int64_t rows, std::int64_t k)
+        : layout_(layout), matrices_(matrices), rows_(rows), k_(k), memory_(matrices * layout.bytes(rows, k)) {}
+
+    const Layout& layout() const { return layout_; }
+    std::int64_t matrices() const { return matrices_; }
+    std::int64_t rows() const { return rows_; }  // of one matrix
+    std::int64_t k() const { return k_; }
+    std::int64_t bytes() const { return memory_.bytes(); }
+    PackedMatrix matrix(std::int64_t i) const { return {&layout_, rows_, k_, memory_.data() + i * layout_.bytes(rows_, k_)}; }
+
+    // Rows first .. first + n of matrix i; `first` is a multiple of layout().rows.
+    void pack(std::int64_t i, std::int64_t first, const std::uint8_t* src, std::int64_t src_stride, std::int64_t n) {
+        heron::pack(layout_, k_, src, src_stride, n, memory_.data() + i * layout_.bytes(rows_, k_) + first / layout_.rows * layout_.panel_bytes(k_));
+    }
+
+private:
+    const Layout& layout_;
+    std::int64_t matrices_, rows_, k_;
+    Pages memory_;
+};
 
 Isa isa_named(const std::string& name) {
     for (const Isa isa : isas_here()) {

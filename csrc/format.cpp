@@ -36,19 +36,59 @@ int nibble(const Byte* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4
 int fifth_bit(const Byte* qh, int i) { return (qh[i / 8] >> i % 8 & 1) << 4; }
 
 void decode_q4_0(const Byte* b, float* x) {
-    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 2, i) - 8);
+    const float d = half_at(b);
+    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(nibble(b + 2, i) - 8);
 }
 void decode_q4_1(const Byte* b, float* x) {
-    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 4, i)) + half_at(b + 2);
+    const float d = half_at(b), m = half_at(b + 2);
+    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(nibble(b + 4, i)) + m;
 }
 void decode_q5_0(const Byte* b, float* x) {
-    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>((nibble(b + 6, i) | fifth_bit(b + 2, i)) - 16);
+    const float d = half_at(b);
+    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>((nibble(b + 6, i) | fifth_bit(b + 2, i)) - 16);
 }
 void decode_q5_1(const Byte* b, float* x) {
-    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(nibble(b + 8, i) | fifth_bit(b + 4, i)) + half_at(b + 2);
+    const float d = half_at(b), m = half_at(b + 2);
+    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(nibble(b + 8, i) | fifth_bit(b + 4, i)) + m;
 }
 void decode_q8_0(const Byte* b, float* x) {
-    for (int i = 0; i < 32; ++i) x[i] = half_at(b) * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
+    const float d = half_at(b);
+    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
+}
+
+// 32 bits, of which bit 4j + i becomes bit 8i + j: four neighbours come to lie in the same place of four bytes.
+void spread_bits(Byte* bits, bool back) {
+    const std::uint32_t from = word_at(bits, 4);
+    std::uint32_t to = 0;
+    for (int j = 0; j < 8; ++j) {
+        if (back) {
+            const std::uint32_t apart = from >> j & 0x01010101u;
+            to |= ((apart | apart >> 7 | apart >> 14 | apart >> 21) & 15) << 4 * j;
+        } else {
+            to |= ((from >> 4 * j & 15) * 0x00204081u & 0x01010101u) << j;
+        }
+    }
+    for (int i = 0; i < 4; ++i) bits[i] = static_cast<Byte>(to >> 8 * i);
+}
+void rearrange_q5_0(Byte* b, bool back) { spread_bits(b + 2, back); }
+void rearrange_q5_1(Byte* b, bool back) { spread_bits(b + 4, back); }
+
+void decode_q2_k(const Byte* b, float* x) {
+    const float d = half_at(b + 80), dmin = half_at(b + 82);
+    for (int i = 0; i < 256; ++i) {
+        const int q = b[16 + i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3;
+        x[i] = d * static_cast<float>(b[i / 16] & 15) * static_cast<float>(q) - dmin * static_cast<float>(b[i / 16] >> 4);
+    }
+}
+
+void decode_q3_k(const Byte* b, float* x) {
+    const Byte *qh = b, *qs = b + 32, *scales = b + 96;
+    const float d = half_at(b + 108);
+    for (int i = 0; i < 256; ++i) {
+        const int s = i / 16, low = s < 8 ? scales[s] & 15 : scales[s - 8] >> 4, high = scales[8 + s % 4] >> s / 4 * 2 & 3;
+        const int q = qs[i / 128 * 32 + i % 32] >> i % 128 / 32 * 2 & 3, less = qh[i % 32] >> i / 32 & 1 ? 0 : 4;
+        x[i] = d * static_cast<float>((low | high << 4) - 32) * static_cast<float>(q - less);
+    }
 }
 
 // Scale and minimum of group g, from the 12 bytes that hold eight of each in six bits.
@@ -59,10 +99,11 @@ void six_bits(const Byte* s, int g, int* scale, int* minimum) {
 
 // Q4_K and Q5_K: eight groups of 32, nibbles in pairs of groups, fifth bits (or none) with a bit for each group.
 void decode_six_bits(const Byte* b, const Byte* qh, const Byte* qs, float* x) {
+    const float d_all = half_at(b), dmin = half_at(b + 2);
     for (int g = 0; g < 8; ++g) {
         int scale, minimum;
         six_bits(b + 4, g, &scale, &minimum);
-        const float d = half_at(b) * static_cast<float>(scale), m = half_at(b + 2) * static_cast<float>(minimum);
+        const float d = d_all * static_cast<float>(scale), m = dmin * static_cast<float>(minimum);
         for (int i = 0; i < 32; ++i) {
             const int low = qs[g / 2 * 32 + i] >> 4 * (g % 2) & 15, high = qh ? (qh[i] >> g & 1) << 4 : 0;
             x[32 * g + i] = d * static_cast<float>(low | high) - m;
@@ -74,10 +115,11 @@ void decode_q5_k(const Byte* b, float* x) { decode_six_bits(b, b + 16, b + 48, x
 
 void decode_q6_k(const Byte* b, float* x) {
     const Byte *ql = b, *qh = b + 128, *scales = b + 192;
+    const float d = half_at(b + 208);
     for (int i = 0; i < 256; ++i) {
         const int half = i / 128, quarter = i % 128 / 32;
         const int low = ql[64 * half + i % 64] >> 4 * (quarter / 2) & 15, high = qh[32 * half + i % 32] >> 2 * quarter & 3;
-        const float scale = half_at(b + 208) * static_cast<float>(static_cast<std::int8_t>(scales[i / 16]));
+        const float scale = d * static_cast<float>(static_cast<std::int8_t>(scales[i / 16]));
         x[i] = scale * static_cast<float>((low | high << 4) - 32);
     }
 }
@@ -90,9 +132,11 @@ const Format FORMATS[] = {
     {"BF16", 30, 1, 2, {{1, 2}}, decode_bf16},
     {"Q4_0", 2, 32, 18, {{1, 2}, {4, 4}}, decode_q4_0},
     {"Q4_1", 3, 32, 20, {{2, 2}, {4, 4}}, decode_q4_1},
-    {"Q5_0", 6, 32, 22, {{1, 2}, {5, 4}}, decode_q5_0},
-    {"Q5_1", 7, 32, 24, {{2, 2}, {5, 4}}, decode_q5_1},
+    {"Q5_0", 6, 32, 22, {{1, 2}, {5, 4}}, decode_q5_0, rearrange_q5_0},
+    {"Q5_1", 7, 32, 24, {{2, 2}, {5, 4}}, decode_q5_1, rearrange_q5_1},
     {"Q8_0", 8, 32, 34, {{1, 2}, {8, 4}}, decode_q8_0},
+    {"Q2_K", 10, 256, 84, {}, decode_q2_k},
+    {"Q3_K", 11, 256, 110, {}, decode_q3_k},
     {"Q4_K", 12, 256, 144, {{2, 2}, {35, 4}}, decode_q4_k},
     {"Q5_K", 13, 256, 176, {{2, 2}, {43, 4}}, decode_q5_k},
     {"Q6_K", 14, 256, 210, {{52, 4}, {1, 2}}, decode_q6_k},

@@ -15,8 +15,10 @@ struct Format {
     int id;           // GGUF's number of the type
     int block;        // elements in a block
     int bytes;        // bytes of a block
-    Field fields[6];  // in the file's order
+    Field fields[3];  // in the file's order
     void (*decode)(const std::uint8_t* block, float* out);  // one block -> `block` floats, bit for bit as ggml defines them
+    // Puts a block's bits in the order that vectors unpack best, or back; null where the file's order is that.
+    void (*rearrange)(std::uint8_t* block, bool back) = nullptr;
 
     std::int64_t row_bytes(std::int64_t k) const { return k / block * bytes; }
 };

@@ -4,11 +4,17 @@
 
 #include "vector.h"
 
-#if HERON_LEVEL >= 2 && (defined(__GNUC__) || defined(__clang__))
-// The loops below run over registers: without complete unrolling these would be memory.
+// Loops over registers: without complete unrolling these would be memory.
+#if defined(__GNUC__) || defined(__clang__)
 #define HERON_UNROLL _Pragma("GCC unroll 16")
 #else
 #define HERON_UNROLL
+#endif
+// Loops over the parts of a block, whose shifts then are constants. Where a vector is itself a loop, that is too much code.
+#if HERON_LEVEL >= 2
+#define HERON_UNROLL_BLOCK HERON_UNROLL
+#else
+#define HERON_UNROLL_BLOCK
 #endif
 
 namespace heron::HERON_VECTOR {
@@ -18,7 +24,7 @@ namespace heron::HERON_VECTOR {
 using Int = __m512i;
 // A pass of a kernel takes TILE tokens and some panels of rows: sums and dots of each, with an operand or two, fill the
 // registers, and each operand that is loaded serves several products.
-constexpr int TILE = 6, PANELS = 2, PANELS_FROM_MEMORY = 4;
+constexpr int TILE = 6, PANELS_INT8 = 2, PANELS_F32 = 2, PANELS_FROM_MEMORY = 4;
 static inline Int load_int(const void* p) { return _mm512_loadu_si512(p); }
 static inline void store_int(void* p, Int a) { _mm512_storeu_si512(p, a); }
 static inline Int all_int(std::int32_t a) { return _mm512_set1_epi32(a); }
@@ -46,7 +52,7 @@ constexpr int WIDE_OFFSET = 128;  // what dot4<true> takes the weights' zero to 
 #elif HERON_LEVEL == 2
 
 using Int = __m256i;
-constexpr int TILE = 4, PANELS = 1, PANELS_FROM_MEMORY = 2;
+constexpr int TILE = 4, PANELS_INT8 = 1, PANELS_F32 = 2, PANELS_FROM_MEMORY = 2;
 static inline Int load_int(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 static inline void store_int(void* p, Int a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
 static inline Int all_int(std::int32_t a) { return _mm256_set1_epi32(a); }
@@ -90,7 +96,7 @@ constexpr int WIDE_OFFSET = 0;
 
 #else
 
-constexpr int TILE = 4, PANELS = 1, PANELS_FROM_MEMORY = 1;
+constexpr int TILE = 4, PANELS_INT8 = 1, PANELS_F32 = 1, PANELS_FROM_MEMORY = 1;
 struct Int {
     std::uint32_t lane[W];
 };

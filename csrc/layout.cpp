@@ -28,45 +28,61 @@ Layout layout_of(const Format& format, Isa isa) {
     return {&format, isa, kernels.width, false, {}, kernels.decoded_f32, kernels.decoded_f32};
 }
 
-// Units of SIZE bytes of `width` rows go from their rows to where they lie together, or back. A null row is left out.
+constexpr int MOST_ROWS = 16, MOST_TOKENS = 16;  // of a panel, of a tile
+constexpr int MOST_BYTES = 256;                  // of a block
+
+// Copies units of SIZE bytes so that a unit of each row lies together, row by row; returns where the next field goes.
 template <int SIZE>
-void move_units(std::uint8_t* panel, std::uint8_t* const* rows, std::int64_t offset, int count, int width, bool back) {
-    for (int unit = 0; unit < count; ++unit, offset += SIZE) {
-        for (int row = 0; row < width; ++row, panel += SIZE) {
-            if (!rows[row]) continue;
-            if (back) {
-                std::memcpy(rows[row] + offset, panel, SIZE);
-            } else {
-                std::memcpy(panel, rows[row] + offset, SIZE);
-            }
+std::uint8_t* interleave(std::uint8_t* to, const std::uint8_t* const* rows, std::int64_t offset, std::int64_t count, int width) {
+    for (std::int64_t unit = 0; unit < count; ++unit, offset += SIZE) {
+        for (int row = 0; row < width; ++row, to += SIZE) std::memcpy(to, rows[row] + offset, SIZE);
+    }
+    return to;
+}
+
+std::uint8_t* interleave(std::uint8_t* to, const std::uint8_t* const* rows, std::int64_t offset, std::int64_t count, int size, int width) {
+    if (size == 4) return interleave<4>(to, rows, offset, count, width);
+    return interleave<2>(to, rows, offset, count, width);
+}
+
+// One block of each row, `offset` bytes into it.
+void pack_block(const Layout& layout, std::uint8_t* to, const std::uint8_t* const* rows, std::int64_t offset) {
+    const Format& format = *layout.format;
+    const auto bytes = static_cast<std::size_t>(format.bytes);
+    std::uint8_t arranged[MOST_ROWS][MOST_BYTES];
+    const std::uint8_t* from[MOST_ROWS];
+    for (int row = 0; row < layout.rows; ++row) {
+        from[row] = rows[row] + offset;
+        if (format.rearrange && layout.interleaved) {
+            std::memcpy(arranged[row], from[row], bytes);
+            format.rearrange(arranged[row], false);
+            from[row] = arranged[row];
         }
+        if (!layout.interleaved) std::memcpy(to + row * format.bytes, from[row], bytes);
+    }
+    if (!layout.interleaved) return;
+    std::int64_t at = 0;
+    for (const Field& field : format.fields) {
+        to = interleave(to, from, at, field.count, field.size, layout.rows);
+        at += field.count * field.size;
     }
 }
 
-// One block of each row of a panel.
-void move_block(const Layout& layout, std::uint8_t* panel, std::uint8_t* const* rows, std::int64_t offset, bool back) {
+// The block of one row, as the file had it.
+void unpack_block(const Layout& layout, const std::uint8_t* from, int row, std::uint8_t* block) {
     const Format& format = *layout.format;
     if (!layout.interleaved) {
-        for (int row = 0; row < layout.rows; ++row, panel += format.bytes) {
-            if (!rows[row]) continue;
-            if (back) {
-                std::memcpy(rows[row] + offset, panel, static_cast<std::size_t>(format.bytes));
-            } else {
-                std::memcpy(panel, rows[row] + offset, static_cast<std::size_t>(format.bytes));
-            }
-        }
+        std::memcpy(block, from + row * format.bytes, static_cast<std::size_t>(format.bytes));
         return;
     }
+    std::uint8_t* to = block;
     for (const Field& field : format.fields) {
-        if (field.size == 4) move_units<4>(panel, rows, offset, field.count, layout.rows, back);
-        if (field.size == 2) move_units<2>(panel, rows, offset, field.count, layout.rows, back);
-        if (field.size == 1) move_units<1>(panel, rows, offset, field.count, layout.rows, back);
-        panel += field.count * field.size * layout.rows;
-        offset += field.count * field.size;
+        const auto size = static_cast<std::size_t>(field.size);
+        for (int unit = 0; unit < field.count; ++unit, to += size) std::memcpy(to, from + (unit * layout.rows + row) * field.size, size);
+        from += field.count * field.size * layout.rows;
     }
+    if (format.rearrange) format.rearrange(block, true);
 }
-
-constexpr int MOST_ROWS = 16, MOST_TOKENS = 16;  // of a panel, of a tile
 
 }  // namespace
 
@@ -83,27 +99,28 @@ const Layout* find_layout(int format_id, Isa isa) {
 }
 
 void pack(const Layout& layout, std::int64_t k, const std::uint8_t* src, std::int64_t src_stride, std::int64_t n_rows, std::uint8_t* dst) {
-    const std::int64_t panel_bytes = layout.panel_bytes(k), block_bytes = layout.format->bytes;
-    for (std::int64_t first = 0; first < n_rows; first += layout.rows, dst += panel_bytes) {
-        std::uint8_t* rows[MOST_ROWS] = {};
-        const std::int64_t count = std::min<std::int64_t>(layout.rows, n_rows - first);
-        for (std::int64_t row = 0; row < count; ++row) rows[row] = const_cast<std::uint8_t*>(src + (first + row) * src_stride);
-        if (count < layout.rows) std::memset(dst, 0, static_cast<std::size_t>(panel_bytes));
-        for (std::int64_t b = 0; b < k / layout.format->block; ++b) move_block(layout, dst + b * block_bytes * layout.rows, rows, b * block_bytes, false);
+    const Format& format = *layout.format;
+    const std::vector<std::uint8_t> missing(static_cast<std::size_t>(format.row_bytes(k)));
+    for (std::int64_t first = 0; first < n_rows; first += layout.rows, dst += layout.panel_bytes(k)) {
+        const std::uint8_t* rows[MOST_ROWS];
+        for (int row = 0; row < layout.rows; ++row) rows[row] = first + row < n_rows ? src + (first + row) * src_stride : missing.data();
+        if (format.block == 1) {
+            interleave(dst, rows, 0, k, format.bytes, layout.rows);
+        } else {
+            for (std::int64_t b = 0; b < k / format.block; ++b) pack_block(layout, dst + b * format.bytes * layout.rows, rows, b * format.bytes);
+        }
     }
 }
 
 void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int64_t n, float* out, std::int64_t ldo) {
     const Layout& layout = *matrix.layout;
     const Format& format = *layout.format;
-    std::vector<std::uint8_t> block(static_cast<std::size_t>(format.bytes));
+    std::uint8_t block[MOST_BYTES];
     for (std::int64_t i = 0; i < n; ++i) {
-        auto* panel = const_cast<std::uint8_t*>(matrix.data + index[i] / layout.rows * layout.panel_bytes(matrix.k));
-        std::uint8_t* rows[MOST_ROWS] = {};
-        rows[index[i] % layout.rows] = block.data();
+        const std::uint8_t* panel = matrix.data + index[i] / layout.rows * layout.panel_bytes(matrix.k);
         for (std::int64_t b = 0; b < matrix.k / format.block; ++b, panel += format.bytes * layout.rows) {
-            move_block(layout, panel, rows, 0, true);
-            format.decode(block.data(), out + i * ldo + b * format.block);
+            unpack_block(layout, panel, index[i] % layout.rows, block);
+            format.decode(block, out + i * ldo + b * format.block);
         }
     }
 }
