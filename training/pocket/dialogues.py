@@ -16,7 +16,7 @@ from pathlib import Path
 
 from elsewhere import ELSEWHERE, REFUSAL, SMALL_TALK, THINGS
 from facts import ABOUT, FACTS, UNKNOWN_COMMAND, Fact
-from frames import AFTER, BEFORE, CONTRACTIONS, DROPPED_WORDS, EXAMPLE_TURN, FRAMES, SECOND_TURN, SYSTEM
+from frames import AFTER, BEFORE, CONTRACTIONS, EXAMPLE_TURN, FRAMES, SECOND_TURN, STOP_WORDS, SYSTEM
 
 Message = dict[str, str]
 Node = str | list["Branch"]  # a text, or alternatives
@@ -80,6 +80,8 @@ def fill(rng: random.Random, frame: str, slot: str, verbatim: bool = False) -> s
 
 def typed(rng: random.Random, text: str) -> str:
     """As people type: with a greeting or without, in lower case, without the question mark, with a slip."""
+    if rng.random() < 0.08:
+        text = keywords(rng, text)
     if rng.random() < 0.12:
         text = expand(rng, BEFORE) + " " + text
     if rng.random() < 0.12:
@@ -92,7 +94,7 @@ def typed(rng: random.Random, text: str) -> str:
             text = text.replace(whole, short)
     if rng.random() < 0.12:
         words = text.split()
-        text = " ".join(word for word in words if word not in DROPPED_WORDS or rng.random() < 0.5) or text
+        text = " ".join(word for word in words if word not in STOP_WORDS or rng.random() < 0.5) or text
     if rng.random() < 0.1:
         text = slip(rng, text)
     case = rng.random()
@@ -101,6 +103,13 @@ def typed(rng: random.Random, text: str) -> str:
     elif case < 0.75 and "-" not in text:
         text = text.lower()
     return text + rng.choices(("?", "", ".", "!", " ?", "??"), (45, 40, 9, 3, 2, 1))[0]
+
+
+def keywords(rng: random.Random, text: str) -> str:
+    """What one types into a search box: the words that carry the meaning, in any order."""
+    words = [word for word in text.split() if word.lower() not in STOP_WORDS]
+    rng.shuffle(words)
+    return " ".join(words) or text
 
 
 def slip(rng: random.Random, text: str) -> str:
@@ -140,7 +149,7 @@ def dialogue(rng: random.Random, held_out: frozenset[str] = frozenset()) -> list
     messages: list[Message] = []
     if rng.random() < 0.3:
         messages.append({"role": "system", "content": expand(rng, SYSTEM)})
-    turns = rng.choices(range(1, MAX_TURNS + 1), (64, 24, 6, 3, 2, 1))[0]
+    turns = rng.choices(range(1, MAX_TURNS + 1), (82, 13, 2, 1, 1, 1))[0]
     fact: Fact | None = None
     for turn in range(turns):
         if fact is not None and fact.example and rng.random() < 0.15:

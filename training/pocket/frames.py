@@ -14,6 +14,9 @@ FRAMES = {
         "[can|could] [heron|I|you|it|one|heron run] {}",
         "[is it possible to|is there a way to|is there any way to|am I able to|do you know how to|any idea how to|what do I do to|what do I type to|what must I do to] {}",
         "[please|can you|could you|help me|help me to|teach me to|show me how to|tell me how to|explain how to|would you tell me how to] {}",
+        "[it should|I wish it could|make heron|let heron|heron should|suppose I want to|what if I want to|when I want to|in case I want to|now I] {}",
+        "what is the [best|easiest|right|proper|quickest|simplest|usual] way to {}",
+        "{}[, how| - how|: how|, which flag|: what is the flag|, is that possible|, can it be done|, what do I type]",
         "{}",
     ),
     "about": (
@@ -23,6 +26,9 @@ FRAMES = {
         "[is there|does heron have|do you have|does it have|does heron support|do you know|can I have|can heron do|does heron know] {}",
         "[where do I set|where is|where do I find|where are|which flag is for|which option sets|what is the option for|the flag for|the command for|which command is for|how does it handle] {}",
         "[I have a question about|question about|I need help with|help with|help me with|I don't understand|any advice on|information on|info about|a word on] {}",
+        "[I need|I'd like|I would like|I want|give me|show me|get|print|set|use|change|let me see|let me have|looking for|we need|I could use|I miss] {}",
+        "[any|is there any|do we have any|what kind of|are there any] {}",
+        "{}[, how|, where|: where|, is it there|, possible|, what is that|, please explain]",
         "{}",
     ),
     "names": (
@@ -45,5 +51,9 @@ BEFORE = "[hi, |hello, |hello! |hey, |please, |hi there, |quick question: |sorry
 AFTER = "[ please| in heron| with heron| with heron run| here| on the command line| for me| in this program| thanks| exactly| then| now| again| by the way| on my machine| when I run a model| if possible| today| actually| really]"
 SYSTEM = "[You are a helpful assistant.|You are Heron's pocket model.|You are a helpful assistant. Answer briefly.|Answer briefly.|You are a friendly assistant that knows Heron.|Be concise.|You are an AI.|Answer the user's questions.|You help people to use Heron.|Be polite.|You are an expert.|Speak plainly.]"
 
-DROPPED_WORDS = {"the", "a", "an", "to", "of", "my", "do", "I", "is", "in", "it", "me", "for"}
+#: Words that may be left out of a question.
+STOP_WORDS = frozenset(
+    ["the", "a", "an", "to", "of", "my", "do", "i", "is", "in", "it", "me", "for", "can", "could", "you", "how", "what", "which", "that", "there", "with", "on", "and", "please", "would", "should", "does", "are", "be", "have"]
+)
+
 CONTRACTIONS = {"do not": "don't", "does not": "doesn't", "what is": "what's", "I am": "I'm", "it is": "it's", "cannot": "can't"}
