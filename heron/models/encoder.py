@@ -1,0 +1,47 @@
+"""Encoder: tokens in, hidden states and one pooled vector a sequence out. A decoder without a mask, a cache or a head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heron.graph.dims import T
+from heron.graph.graph import Graph, Model, Traits, Value
+from heron.models.blocks.norm import Norm
+from heron.models.builder import ModelBuilder, Weights
+from heron.models.decoder import Layer, vocabulary
+from heron.models.params import Params
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Learned positions and the first token type are added to the embeddings, and normalized. ``pooling``: mean, cls or last."""
+
+    layers: tuple[Layer, ...]
+    norm: Norm
+    positions: int
+    pooling: str = "mean"
+
+    def graph(self, weights: Weights, hidden: int, vocab: int) -> Graph:
+        """The ``encode`` entry: tokens [T], positions [1, T] -> hidden [T, hidden], pooled [S, hidden]; marks ``hidden:i``."""
+        b = ModelBuilder("encode", weights)
+        tokens = b.input("tokens", (T,), "i32")
+        places = b.reshape(b.input("positions", (1, T), "i32"), T)
+        x = b.insert_embeds(b.embed(tokens, b.weight("token_embd.weight", vocab, hidden, role="vocab")))
+        x = b.add(x, b.embed(places, b.weight("position_embd.weight", self.positions, hidden)))
+        types = weights.checkpoint.tensors.get("token_types.weight")
+        if types is not None:
+            x = b.bias(x, b.weight("token_types.weight", 1, hidden, part=(0, 1)))
+        x = self.norm.build(b, x, "token_embd_norm")
+        delta: Value | None = None
+        for i, layer in enumerate(self.layers):
+            with b.layer(f"blk.{i}"):
+                start, x, delta = layer.build(b, x, delta)
+            b.mark(f"hidden:{i}", start)
+        b.mark(f"hidden:{len(self.layers)}", x)
+        return b.finish(hidden=x, pooled=b.pool(x, self.pooling))
+
+    def model(self, p: Params, weights: Weights) -> Model:
+        vocab = vocabulary(p, weights)
+        graph = self.graph(weights, p.hidden, vocab)
+        traits = Traits(causal=False, chunkable=False, rollback=False)
+        return Model(p.architecture, {"encode": graph}, p.context_length, vocab, p.hidden, traits)
