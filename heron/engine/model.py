@@ -90,6 +90,9 @@ class Model:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
+        if "encode" in self.graph_model.entries:
+            what = f"{checkpoint.path}: {checkpoint.architecture} has an encoder"
+            raise UnsupportedError(f"{what}, and this version generates text with decoders alone; run its graph through heron.backends")
         self.tokenizer = Tokenizer.from_checkpoint(checkpoint)
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
         self.context_length = self._context(ctx_size)
@@ -271,9 +274,7 @@ def load(
     checkpoint = Checkpoint(path)
     try:
         options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads)
-        if "forward" not in (model := Model(checkpoint, backend, options, ctx_size)).graph_model.entries:
-            raise UnsupportedError(f"{path}: this model encodes text and does not generate any")
-        return model
+        return Model(checkpoint, backend, options, ctx_size)
     except BaseException:
         checkpoint.close()
         raise

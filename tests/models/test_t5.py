@@ -1,0 +1,108 @@
+"""T5 on the reference backend against transformers: two entries, cross states, relative bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import parity
+import pytest
+import torch
+import transformers as tf
+
+import heron
+from heron.backends.batch import Batch
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.errors import HeronError, UnsupportedError
+from heron.graph.graph import Model
+from heron.models.builder import Weights
+from heron.models.params import Params
+from heron.models.registry import FAMILIES, build_model
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "d_kv": 10,
+    "d_ff": 72,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 12,
+    "relative_attention_max_distance": 20,
+    "decoder_start_token_id": 0,
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "t5": {"feed_forward_proj": "relu"},
+    "t5 1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
+    "scaled": {"feed_forward_proj": "gated-gelu", "scale_decoder_outputs": True},
+    "not scaled": {"feed_forward_proj": "relu", "scale_decoder_outputs": False},
+}
+SOURCES = [parity.prompt(61, 33, 1), parity.prompt(61, 5, 2), parity.prompt(61, 19, 3)]
+TARGETS = [[0, *parity.prompt(61, length, length)] for length in (34, 27, 13)]
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    """Scores are not scaled by the head's size here: queries and keys of unit size are sharp enough (about 3)."""
+    config = tf.T5Config(**SIZES, **VARIANTS[request.param])
+    return parity.tiny(config, tmp_path_factory.mktemp("t5"), auto=tf.AutoModelForSeq2SeqLM, sharp=1.0)
+
+
+def expected(made: parity.Tiny, s: int) -> parity.Logits:
+    with torch.no_grad():
+        out = made.hf(input_ids=torch.tensor([SOURCES[s]]), decoder_input_ids=torch.tensor([TARGETS[s]]), use_cache=False)
+        logits: parity.Logits = out.logits[0].numpy()
+        return logits
+
+
+class WithSources(parity.Runner):
+    """A Runner whose three sequences have their sources encoded first, in one ragged step."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        lengths = np.array([len(s) for s in SOURCES], np.int32)
+        starts = np.cumsum([0, *lengths]).astype(np.int32)
+        cross = {"cross": self.tables["cross"]}
+        tokens = np.concatenate(SOURCES).astype(np.int32)
+        self.executable.run("encode", Batch(tokens, starts, lengths, np.zeros(0, np.int32), cross=cross), ("hidden",))
+        self.lengths = lengths
+
+    def batch(self, parts: Any, **fields: Any) -> Batch:
+        return super().batch(parts, cross_len=self.lengths[list(parts)], **fields)
+
+
+@pytest.mark.parametrize("way", [parity.whole, parity.chunks, parity.one_by_one])
+def test_every_way_of_decoding_gives_transformers_logits(made: parity.Tiny, way: Any) -> None:
+    got = way(WithSources(build_model(Checkpoint(made.folder))), TARGETS[0])
+    assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
+
+
+def test_a_ragged_mixture_reads_each_its_own_source(made: parity.Tiny) -> None:
+    results = parity.ragged(WithSources(build_model(Checkpoint(made.folder))), TARGETS)
+    for s, got in enumerate(results):
+        assert parity.difference(got, expected(made, s)) <= parity.TOLERANCE
+
+
+def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
+    checkpoint = Checkpoint(made.folder)
+    params = Params(checkpoint.metadata, "t5")
+    FAMILIES["t5"](params).model(params, Weights(checkpoint))
+    right = expected(made, 0)
+    for key in sorted(params.seen - {"t5.context_length"}):
+        changed = Params(dict(checkpoint.metadata) | {key: parity.perturbed(checkpoint.metadata[key])}, "t5")
+        try:
+            got = parity.whole(WithSources(FAMILIES["t5"](changed).model(changed, Weights(checkpoint))), TARGETS[0])
+        except HeronError:
+            continue
+        assert parity.difference(got, right) > 10 * parity.TOLERANCE, key
+
+
+def test_generating_with_an_encoder_is_refused_clearly(made: parity.Tiny) -> None:
+    with pytest.raises(UnsupportedError, match="has an encoder"):
+        heron.load(made.folder)
+
+
+def test_another_feed_forward_block_is_refused(tmp_path: Any) -> None:
+    parity.tiny(tf.T5Config(**SIZES, feed_forward_proj="gated-silu"), tmp_path, auto=tf.AutoModelForSeq2SeqLM)
+    with pytest.raises(UnsupportedError, match="gated-silu"):
+        Checkpoint(tmp_path)
