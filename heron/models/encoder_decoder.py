@@ -7,6 +7,7 @@ Raffel et al. 2020 (T5): norms before sublayers, no scale on scores, a relative 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from heron.graph.dims import P, T
 from heron.graph.graph import Field, Graph, Group, Model, State, Value, Weight
@@ -47,7 +48,7 @@ class RelativeAttention:
     def itself(self, b: ModelBuilder, x: Value, bias: Weight, causal: bool) -> Value:
         """Attention to the same stack: with a cache when causal, within the step when not."""
         query, key, value = (self.project(b, x, f"attn_{part}") for part in "qkv")
-        attrs = {"scale": 1.0, "causal": causal, "max_distance": self.max_distance, "bidirectional": not causal}
+        attrs: dict[str, Any] = {"scale": 1.0, "causal": causal, "max_distance": self.max_distance, "bidirectional": not causal}
         if causal:
             state = b.layer_state("kv", FULL, **self._fields())
             out = b.attention(query, key, value, state, (None, bias), **attrs)
