@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import parity
 import pytest
 import torch
+from ranks import in_ranks
 from tiny_models import EVERY
 
-from heron.backends import reference
-from heron.backends.base import Adapter, LocalRanks, Options, Placement
+from heron.backends.base import Adapter
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.views import Const
 from heron.errors import UnsupportedError
@@ -34,28 +31,6 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def open_model(folder: Path) -> Model:
     return build_model(Checkpoint(folder))
-
-
-def in_ranks(model: Model, ranks: int, work: Callable[[parity.Runner], Any]) -> list[Any]:
-    """What ``work`` returns on each of the ranks, which are threads."""
-    group, results = LocalRanks(ranks), [None] * ranks
-
-    def run(rank: int) -> None:
-        def prepare(part: Model, options: Options) -> Any:
-            return reference.prepare(part, Placement(rank=rank, ranks=ranks, communicator=group.communicator(rank)), options)
-
-        try:
-            results[rank] = work(parity.Runner(shard(model, rank, ranks), prepare))
-        except BaseException:
-            group.abort()
-            raise
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(ranks)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:

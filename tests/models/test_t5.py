@@ -9,12 +9,14 @@ import parity
 import pytest
 import torch
 import transformers as tf
+from ranks import in_ranks
 
 import heron
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.errors import HeronError, UnsupportedError
 from heron.graph.graph import Model
+from heron.graph.passes.shard import shard
 from heron.models.builder import Weights
 from heron.models.params import Params
 from heron.models.registry import FAMILIES, build_model
@@ -58,8 +60,8 @@ def expected(made: parity.Tiny, s: int) -> parity.Logits:
 class WithSources(parity.Runner):
     """A Runner whose three sequences have their sources encoded first, in one ragged step."""
 
-    def __init__(self, model: Model) -> None:
-        super().__init__(model)
+    def __init__(self, model: Model, prepare: parity.Prepare = parity.reference_backend) -> None:
+        super().__init__(model, prepare)
         lengths = np.array([len(s) for s in SOURCES], np.int32)
         starts = np.cumsum([0, *lengths]).astype(np.int32)
         cross = {"cross": self.tables["cross"]}
@@ -95,6 +97,14 @@ def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
         except HeronError:
             continue
         assert parity.difference(got, right) > 10 * parity.TOLERANCE, key
+
+
+def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
+    model = build_model(Checkpoint(made.folder))
+    for got in in_ranks(model, 2, lambda runner: parity.whole(runner, TARGETS[0]), WithSources):
+        assert got is not None
+        assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
+    assert shard(model, 0, 2).states["dec.blk.0.cross"].field("key").shape == (2, 10)
 
 
 def test_generating_with_an_encoder_is_refused_clearly(made: parity.Tiny) -> None:
