@@ -138,8 +138,9 @@ NewMatrix linear(const Packed& w, Matrix x, const std::string& activations, int 
         pool.ranges(tile_count(isa, tokens), 1, [&](std::int64_t begin, std::int64_t end, int) {
             prepare(kind, isa, x.data(), w.k(), tokens, w.k(), begin, end, prepared.get(), rows ? rows->data() : nullptr);
         });
-        pool.ranges(m.panels(), 4, [&](std::int64_t begin, std::int64_t end, int) {
-            dot(m, begin, end, {kind, tokens, prepared.get()}, out.data(), w.rows(), bias ? bias->data() : nullptr);
+        pool.ranges((m.panels() + PANELS_TOGETHER - 1) / PANELS_TOGETHER, 1, [&](std::int64_t begin, std::int64_t end, int) {
+            const std::int64_t last = std::min(m.panels(), end * PANELS_TOGETHER);
+            dot(m, begin * PANELS_TOGETHER, last, {kind, tokens, prepared.get()}, out.data(), w.rows(), bias ? bias->data() : nullptr);
         });
     }
     return out;

@@ -81,6 +81,9 @@ struct PackedMatrix {
 // The rows `index[0 .. n)` decoded: out [n, k], ldo floats apart. The caller has checked the indexes.
 void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int64_t n, float* out, std::int64_t ldo);
 
+// Kernels take panels side by side: hand them out in multiples of this many.
+constexpr std::int64_t PANELS_TOGETHER = 4;
+
 // Tokens are prepared in tiles of as many as a kernel takes at a time; inside a tile they are interleaved.
 std::int64_t tile_count(Isa isa, std::int64_t tokens);
 std::int64_t activation_bytes(ActivationKind kind, std::int64_t k);  // of one token; a multiple of 4

@@ -14,7 +14,8 @@ std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 // Panels in a work item: as many as are worth handing out, few enough that every thread gets several items.
 std::int64_t panels_an_item(const Frame& f, const PackedMatrix& matrix, std::int64_t tokens) {
     const std::int64_t least = ITEM_WORK / (matrix.layout->panel_bytes(matrix.k) * tokens) + 1;
-    return std::max(least, matrix.panels() / (f.pool.size() * ITEMS_A_THREAD));
+    const std::int64_t panels = std::max(least, matrix.panels() / (f.pool.size() * ITEMS_A_THREAD));
+    return (panels + PANELS_TOGETHER - 1) / PANELS_TOGETHER * PANELS_TOGETHER;
 }
 
 Mode mode_of(const Node& node) { return node.attributes.number("f32") != 0 ? Mode::f32 : Mode::int8; }
