@@ -17,7 +17,7 @@ from heron.backends.base import Executable, Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.cache import Cache, Sequence, last_row, units_for
 from heron.engine.memory import available_bytes
-from heron.engine.sampler import Sampler
+from heron.engine.sampler import make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError, UnsupportedError
 from heron.graph.graph import Model as GraphModel
@@ -180,7 +180,7 @@ class Model:
     def _pieces(self, ids: list[int], params: SamplingParams, detokenizer: Detokenizer) -> Iterator[Piece]:
         begin = time.perf_counter()
         self.timings, self.finish_reason = Timings(), "length"
-        sampler = Sampler(params, self.graph_model.vocab_size)
+        sampler = make_sampler(params)
         self.seed = sampler.seed
         sampler.accept(ids)
         stops = StopStrings(params.stop)

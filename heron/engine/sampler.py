@@ -1,6 +1,7 @@
 """Choosing the next token from logits: a sequence of steps, each of which changes or narrows the candidates.
 
-The order of the steps is data (``STEPS``). This numpy form is their definition.
+The order of the steps is data (``STEPS``). This numpy form is their definition; ``csrc/sampler.cpp`` is held to it, and
+is what runs where the core is compiled (``make_sampler``).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,12 @@ from numpy.typing import NDArray
 from heron.engine.random import uniform
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError
+
+_core: Any
+try:
+    from heron import _core
+except ImportError:  # installed without a compiler
+    _core = None
 
 Logits = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -47,6 +55,10 @@ class Candidates:
         return np.lexsort((self.ids, -self.logits))
 
 
+#: A sum of probabilities reaches a bound that it misses by less: in which order it was added up must not matter.
+ROUNDING = 1e-9
+
+
 def penalties(c: Candidates, p: SamplingParams, history: list[int]) -> None:
     """Repetition (Keskar et al. 2019: positive logits divided, negative multiplied), frequency and presence."""
     recent = history if p.repeat_last_n < 0 else history[len(history) - min(p.repeat_last_n, len(history)) :]
@@ -59,7 +71,8 @@ def penalties(c: Candidates, p: SamplingParams, history: list[int]) -> None:
 
 
 def temperature(c: Candidates, p: SamplingParams) -> None:
-    c.logits = c.logits / p.temperature
+    with np.errstate(over="ignore"):  # what is likeliest stays finite, however low the temperature
+        c.logits = (c.logits - c.logits.max()) / p.temperature
 
 
 def top_k(c: Candidates, p: SamplingParams) -> None:
@@ -75,7 +88,7 @@ def top_p(c: Candidates, p: SamplingParams) -> None:
     if p.top_p < 1:
         order = c.falling()
         total = np.cumsum(c.probabilities()[order])
-        c.keep(np.sort(order[: int(np.searchsorted(total, p.top_p)) + 1]))
+        c.keep(np.sort(order[: int(np.searchsorted(total, p.top_p - ROUNDING)) + 1]))
 
 
 def min_p(c: Candidates, p: SamplingParams) -> None:
@@ -92,22 +105,67 @@ def typical(c: Candidates, p: SamplingParams) -> None:
         entropy = float((probability * surprise).sum())
         order = np.lexsort((c.ids, np.abs(surprise - entropy)))
         total = np.cumsum(probability[order])
-        c.keep(np.sort(order[: int(np.searchsorted(total, p.typical_p)) + 1]))
+        c.keep(np.sort(order[: int(np.searchsorted(total, p.typical_p - ROUNDING)) + 1]))
 
 
 #: The steps between the penalties and the pick, in their order. Mirostat replaces those that narrow.
 STEPS: tuple[Callable[[Candidates, SamplingParams], None], ...] = (temperature, top_k, top_p, min_p, typical)
 
+NOT_FINITE = "the model computed no finite logit, or one that is not a number; its weights may be damaged"
+
 #: How many of the likeliest tokens mirostat's first version estimates the distribution's exponent from.
 MIROSTAT_SAMPLE = 100
 
 
-class Sampler:
-    """One request's sampler: its parameters, the tokens so far, mirostat's running target."""
+class Sampler(Protocol):
+    """One request's sampler."""
 
-    def __init__(self, params: SamplingParams, vocab_size: int, sample: int = 0) -> None:
-        self.params = params if params.seed is not None else replace(params, seed=secrets.randbits(64))
-        self.vocab_size, self.sample_index = vocab_size, sample
+    @property
+    def seed(self) -> int: ...
+
+    def accept(self, tokens: Iterable[int]) -> None:
+        """Tokens that stand before what will be sampled: the penalties see them."""
+
+    def sample(self, logits: NDArray[np.float32], position: int) -> Sampled:
+        """The next token. float32 [vocab]; ``position`` is its place in the sequence, which keys its random number.
+
+        Raises BackendError where no token has a finite logit, or one is NaN or infinite.
+        """
+
+
+def make_sampler(params: SamplingParams, sample: int = 0) -> Sampler:
+    """The compiled sampler, or where there is no core the numpy one. ``sample`` counts the answers with one seed."""
+    return NumpySampler(params, sample) if _core is None else NativeSampler(params, sample)
+
+
+def seeded(params: SamplingParams) -> SamplingParams:
+    return params if params.seed is not None else replace(params, seed=secrets.randbits(64))
+
+
+class NativeSampler:
+    """The core's."""
+
+    def __init__(self, params: SamplingParams, sample: int = 0) -> None:
+        params = seeded(params)
+        assert params.seed is not None
+        self.seed = params.seed
+        self._core = _core.Sampler(params, params.seed, sample, [step.__name__ for step in STEPS])
+
+    def accept(self, tokens: Iterable[int]) -> None:
+        self._core.accept(list(tokens))
+
+    def sample(self, logits: NDArray[np.float32], position: int) -> Sampled:
+        try:
+            return Sampled(*self._core.sample(logits, position))
+        except ValueError as error:
+            raise BackendError(NOT_FINITE) from error
+
+
+class NumpySampler:
+    """The definition: parameters, the tokens so far, mirostat's running target."""
+
+    def __init__(self, params: SamplingParams, sample: int = 0) -> None:
+        self.params, self.sample_index = seeded(params), sample
         self._history: list[int] = []
         self._mu = 2 * params.mirostat_tau
 
@@ -117,18 +175,13 @@ class Sampler:
         return self.params.seed
 
     def accept(self, tokens: Iterable[int]) -> None:
-        """Tokens that stand before what will be sampled: the penalties see them."""
         self._history += tokens
 
     def sample(self, logits: NDArray[np.float32], position: int) -> Sampled:
-        """The next token. float32 [vocab]; ``position`` is its place in the sequence, which keys its random number.
-
-        Raises BackendError where no token has a finite logit, or one is NaN.
-        """
         raw = logits.astype(np.float64)
         highest = raw.max()
         if not np.isfinite(highest):
-            raise BackendError("the model computed no finite logit; its weights may be damaged")
+            raise BackendError(NOT_FINITE)
         token = self._choose(raw, position)
         self._history.append(token)
         return Sampled(token, float(raw[token] - highest - np.log(np.exp(raw - highest).sum())))
@@ -179,5 +232,5 @@ class Sampler:
         if abs(epsilon) < 1e-9:
             return n
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            k = (epsilon * 2.0**self._mu / (1 - float(n) ** -epsilon)) ** (1 / exponent) if exponent else float(n)
+            k = float((epsilon * np.exp2(self._mu) / (1 - np.power(float(n), -epsilon))) ** (1 / exponent)) if exponent else float(n)
         return int(min(max(round(k), 1), n)) if np.isfinite(k) else n

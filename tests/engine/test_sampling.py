@@ -10,11 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from heron.engine.random import philox4x32, uniform
-from heron.engine.sampler import Candidates, Sampler, min_p, penalties, top_k, top_p, typical
+from heron.engine.sampler import Candidates, NumpySampler, make_sampler, min_p, penalties, top_k, top_p, typical
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
 
 ONES = 0xFFFFFFFF
+
+#: The definition, and what runs here.
+both = pytest.mark.parametrize("make", [NumpySampler, make_sampler])
 
 
 @pytest.mark.parametrize(
@@ -70,54 +73,60 @@ def logits(seed: int, vocab: int = 50) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal(vocab).astype(np.float32) * 3
 
 
-def test_greedy_takes_the_likeliest_and_the_lowest_among_equals() -> None:
+@both
+def test_greedy_takes_the_likeliest_and_the_lowest_among_equals(make: Any) -> None:
     x = logits(0)
-    picked = Sampler(SamplingParams(temperature=0), 50).sample(x, 0)
+    picked = make(SamplingParams(temperature=0)).sample(x, 0)
     assert picked.token == int(x.argmax())
-    assert math.isclose(picked.logprob, float(x.max() - np.logaddexp.reduce(x.astype(np.float64))), rel_tol=1e-9)
-    assert Sampler(SamplingParams(temperature=0), 4).sample(np.array([1, 5, 5, 0], np.float32), 0).token == 1
+    assert math.isclose(picked.logprob, float(x.max() - np.logaddexp.reduce(x.astype(np.float64))), rel_tol=1e-6)
+    assert make(SamplingParams(temperature=0)).sample(np.array([1, 5, 5, 0], np.float32), 0).token == 1
 
 
-def test_picks_follow_the_distribution() -> None:
+@both
+def test_picks_follow_the_distribution(make: Any) -> None:
     x = np.log(np.array([0.5, 0.2, 0.3], np.float32))
-    sampler = Sampler(SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0, seed=5), 3)
+    sampler = make(SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0, seed=5))
     counts = np.bincount([sampler.sample(x, i).token for i in range(3000)], minlength=3) / 3000
     assert np.abs(counts - [0.5, 0.2, 0.3]).max() < 0.03
 
 
-def test_a_seed_and_a_position_give_one_token_whatever_came_before() -> None:
+@both
+def test_a_seed_and_a_position_give_one_token_whatever_came_before(make: Any) -> None:
     params = SamplingParams(temperature=2, top_k=0, top_p=1, min_p=0, seed=9)
-    alone = [Sampler(params, 50).sample(logits(i), i).token for i in range(40)]
-    together = Sampler(params, 50)
+    alone = [make(params).sample(logits(i), i).token for i in range(40)]
+    together = make(params)
     assert [together.sample(logits(i), i).token for i in range(40)] == alone
 
 
+@both
 @pytest.mark.parametrize("version", [1, 2])
-def test_mirostat_holds_the_surprise_near_its_target(version: int) -> None:
+def test_mirostat_holds_the_surprise_near_its_target(make: Any, version: int) -> None:
     """Over a long text of Zipf's distribution, whose unrestricted surprise (8.3 bits) lies far above the target."""
     ranks = np.arange(1, 2001)
     x = -1.05 * np.log(ranks).astype(np.float32)
-    sampler = Sampler(SamplingParams(temperature=1, mirostat=version, mirostat_tau=4.0, mirostat_eta=0.1, seed=1), 2000)
+    sampler = make(SamplingParams(temperature=1, mirostat=version, mirostat_tau=4.0, mirostat_eta=0.1, seed=1))
     surprise = []
     for i in range(1200):
         surprise.append(-sampler.sample(x, i).logprob / math.log(2))
-    free = Sampler(SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0, seed=1), 2000)
+    free = make(SamplingParams(temperature=1, top_k=0, top_p=1, min_p=0, seed=1))
     unrestricted = np.mean([-free.sample(x, i).logprob for i in range(1200)]) / math.log(2)
     assert unrestricted > 7
     assert np.mean(surprise[200:]) < unrestricted - 1.5
 
 
+@both
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_without_a_likeliest_are_refused(bad: float) -> None:
+def test_logits_without_a_likeliest_are_refused(make: Any, bad: float) -> None:
     with pytest.raises(BackendError, match="finite"):
-        Sampler(SamplingParams(), 3).sample(np.array([0, bad, 1], np.float32), 0)
+        make(SamplingParams()).sample(np.array([0, bad, 1], np.float32), 0)
     with pytest.raises(BackendError, match="finite"):
-        Sampler(SamplingParams(), 3).sample(np.full(3, -np.inf, np.float32), 0)
+        make(SamplingParams()).sample(np.full(3, -np.inf, np.float32), 0)
 
 
-def test_impossible_tokens_are_never_picked() -> None:
+@both
+def test_impossible_tokens_are_never_picked(make: Any) -> None:
     x = np.array([-np.inf, 0, -np.inf, 0], np.float32)
-    sampler = Sampler(SamplingParams(temperature=5, seed=0, typical_p=0.9), 4)
+    sampler = make(SamplingParams(temperature=5, seed=0, typical_p=0.9))
     assert {sampler.sample(x, i).token for i in range(50)} <= {1, 3}
 
 
