@@ -96,6 +96,19 @@ DEEPSEEK: dict[str, Any] = {
     "max_position_embeddings": 128,
 }
 
+T5: dict[str, Any] = {
+    "vocab_size": 61,
+    "d_model": 32,
+    "d_kv": 10,
+    "d_ff": 72,
+    "num_layers": 3,
+    "num_decoder_layers": 2,
+    "num_heads": 4,
+    "relative_attention_num_buckets": 12,
+    "relative_attention_max_distance": 20,
+    "decoder_start_token_id": 0,
+}
+
 #: Families whose own tests compare them with transformers; the passes and the golden dumps take them from here.
 OTHERS: dict[str, Callable[[], Any]] = {
     "qwen3next": lambda: tf.Qwen3NextConfig(
@@ -120,3 +133,21 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "deepseek2-v2": lambda: tf.DeepseekV2Config(**DEEPSEEK, topk_method="group_limited_greedy"),
 }
 EVERY = DECODERS | OTHERS
+
+#: Models with an encoder: a configuration, the class that makes the model of it, and how queries and keys are scaled.
+ENCODERS: dict[str, Callable[[], tuple[Any, Any, float]]] = {
+    "bert": lambda: (
+        tf.BertConfig(
+            vocab_size=61,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=72,
+            max_position_embeddings=40,
+            layer_norm_eps=1e-5,
+        ),
+        tf.AutoModel,
+        2.5,
+    ),
+    "t5": lambda: (tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), tf.AutoModelForSeq2SeqLM, 1.0),
+}

@@ -91,7 +91,7 @@ class EncoderDecoder:
     head: Head
 
     def encode(self, weights: Weights, hidden: int, vocab: int) -> Graph:
-        """Source tokens [T] -> hidden [T, hidden]; writes the cross states."""
+        """Source tokens [T] -> hidden [T, hidden]; writes the cross states; marks ``hidden:i``."""
         b = ModelBuilder("encode", weights)
         x = b.insert_embeds(b.embed(b.input("tokens", (T,), "i32"), b.weight("token_embd.weight", vocab, hidden, role="vocab")))
         bias = self.attention.bias(b, "enc")
@@ -99,9 +99,11 @@ class EncoderDecoder:
         for i in range(self.encoder_layers):
             with b.layer(f"enc.blk.{i}"):
                 x, normed = self.norm.enter(b, x, delta, "attn_norm")
+                b.mark(f"hidden:{i}", x)
                 x, normed = self.norm.enter(b, x, self.attention.itself(b, normed, bias, causal=False), "ffn_norm")
                 delta = self.ffn.build(b, normed)
-        _, source = self.norm.enter(b, x, delta, "enc.output_norm")
+        x, source = self.norm.enter(b, x, delta, "enc.output_norm")
+        b.mark(f"hidden:{self.encoder_layers}", x)
         for i in range(self.decoder_layers):
             with b.layer(f"dec.blk.{i}"):
                 self.attention.write_source(b, source)

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import parity
 import pytest
-from tiny_models import EVERY
+from tiny_models import ENCODERS, EVERY
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.models.registry import build_model
 
 GOLDEN = Path(__file__).parent / "golden"
-FAMILIES = ("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2")
+FAMILIES = ("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2", *ENCODERS)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_printed_graph_is_as_stored(name: str, tmp_path: Path) -> None:
-    parity.tiny(EVERY[name](), tmp_path)
+    if name in ENCODERS:
+        config, auto, _ = ENCODERS[name]()
+        parity.tiny(config, tmp_path, auto=auto)
+    else:
+        parity.tiny(EVERY[name](), tmp_path)
     model = build_model(Checkpoint(tmp_path))
     printed = "\n".join(str(graph) for graph in model.entries.values()) + "\n"
     path = GOLDEN / f"{name}.txt"

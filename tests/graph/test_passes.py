@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import parity
 import pytest
 import torch
+from adapters import adapter, matrices, merged
 from ranks import in_ranks
 from tiny_models import EVERY
 
-from heron.backends.base import Adapter
 from heron.checkpoint.checkpoint import Checkpoint
-from heron.checkpoint.views import Const
 from heron.errors import UnsupportedError
-from heron.graph.graph import Model, Node
+from heron.graph.graph import Model
 from heron.graph.passes.lora import attach
 from heron.graph.passes.shard import shard
 from heron.models.registry import build_model
@@ -52,37 +50,6 @@ def test_a_rank_holds_about_half(made: parity.Tiny) -> None:
     rest = sum(w.tensor.nbytes for w in model.entries["forward"].weights().values() if w.role == "whole" or "token_embd" in w.name)
     assert held(part) - rest <= 0.72 * (held(model) - rest)
     assert any(node.op == "all_reduce" for node in part.entries["forward"].nodes)
-
-
-def matrices(model: Model) -> dict[str, tuple[int, ...]]:
-    nodes = [n for g in model.entries.values() for n in g.nodes if n.op in ("linear", "packed_linear")]
-    return {w.name: w.shape for n in nodes for w in n.weights if w is not None and len(w.shape) == 2}
-
-
-def adapter(model: Model, seed: int) -> Adapter:
-    rng = np.random.default_rng(seed)
-    pairs = {}
-    for name, (out, size) in matrices(model).items():
-        down = rng.standard_normal((3, size)).astype(np.float32) / size**0.5
-        pairs[name] = (down, rng.standard_normal((out, 3)).astype(np.float32))
-    return Adapter(pairs, scale=0.3)
-
-
-def merged(model: Model, adapter: Adapter) -> Model:
-    """The model with the adapter added into its products' weights; other uses of a weight (a tied embedding) keep it."""
-
-    def node(n: Node) -> Node:
-        if n.op not in ("linear", "packed_linear"):
-            return n
-        weights = []
-        for w in n.weights:
-            if w is not None and w.name in adapter.pairs:
-                down, up = adapter.pairs[w.name]
-                w = replace(w, tensor=Const(w.tensor.numpy() + adapter.scale * up @ down))
-            weights.append(w)
-        return replace(n, weights=tuple(weights))
-
-    return replace(model, entries={name: replace(g, nodes=tuple(map(node, g.nodes))) for name, g in model.entries.items()})
 
 
 def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import parity
 import pytest
 import torch
-import transformers as tf
+from tiny_models import ENCODERS
 
 from heron.backends.base import Options
 from heron.backends.batch import Batch
@@ -27,16 +27,8 @@ SENTENCES = [parity.prompt(61, length, seed) for seed, length in enumerate(LENGT
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    config = tf.BertConfig(
-        vocab_size=61,
-        hidden_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=72,
-        max_position_embeddings=40,
-        layer_norm_eps=1e-5,
-    )
-    return parity.tiny(config, tmp_path_factory.mktemp("bert"), auto=tf.AutoModel)
+    config, auto, sharp = ENCODERS["bert"]()
+    return parity.tiny(config, tmp_path_factory.mktemp("bert"), auto=auto, sharp=sharp)
 
 
 def expected(made: parity.Tiny) -> list[Any]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers as tf
 from ranks import in_ranks
+from tiny_models import T5
 
 import heron
 from heron.backends.batch import Batch
@@ -21,18 +22,6 @@ from heron.models.builder import Weights
 from heron.models.params import Params
 from heron.models.registry import FAMILIES, build_model
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 61,
-    "d_model": 32,
-    "d_kv": 10,
-    "d_ff": 72,
-    "num_layers": 3,
-    "num_decoder_layers": 2,
-    "num_heads": 4,
-    "relative_attention_num_buckets": 12,
-    "relative_attention_max_distance": 20,
-    "decoder_start_token_id": 0,
-}
 VARIANTS: dict[str, dict[str, Any]] = {
     "t5": {"feed_forward_proj": "relu"},
     "t5 1.1": {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
@@ -46,7 +35,7 @@ TARGETS = [[0, *parity.prompt(61, length, length)] for length in (34, 27, 13)]
 @pytest.fixture(scope="module", params=VARIANTS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
     """Scores are not scaled by the head's size here: queries and keys of unit size are sharp enough (about 3)."""
-    config = tf.T5Config(**SIZES, **VARIANTS[request.param])
+    config = tf.T5Config(**T5, **VARIANTS[request.param])
     return parity.tiny(config, tmp_path_factory.mktemp("t5"), auto=tf.AutoModelForSeq2SeqLM, sharp=1.0)
 
 
@@ -113,6 +102,6 @@ def test_generating_with_an_encoder_is_refused_clearly(made: parity.Tiny) -> Non
 
 
 def test_another_feed_forward_block_is_refused(tmp_path: Any) -> None:
-    parity.tiny(tf.T5Config(**SIZES, feed_forward_proj="gated-silu"), tmp_path, auto=tf.AutoModelForSeq2SeqLM)
+    parity.tiny(tf.T5Config(**T5, feed_forward_proj="gated-silu"), tmp_path, auto=tf.AutoModelForSeq2SeqLM)
     with pytest.raises(UnsupportedError, match="gated-silu"):
         Checkpoint(tmp_path)
