@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from float64_llama import Llama
 from numpy.typing import NDArray
 
 from heron.backends import native, reference
@@ -64,15 +65,33 @@ def test_greedy_tokens_of_a_trained_model(kv_dtype: str, shared: Path) -> None:
         assert max(errors) < 0.005
 
 
-@pytest.mark.parametrize("format", ["F32", "F16", "BF16", "Q4_0", "Q8_0", "Q4_K_M", "Q6_K"])
+FORMATS = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_formats_of_weights(format: str, shared: Path) -> None:
+    """The reference is exact, native code with f32 activations too, and as shipped it is near llama.cpp."""
     expected = json.loads((shared / "data/quants/expected.json").read_text())
     file = shared / f"data/quants/tiny-{format}.gguf"
-    prompt = expected["prompt"]
+    prompt, theirs = expected["prompt"], expected["models"][file.name]["top_logprobs"]
+    exact = Llama(file).logprobs(prompt)[-1]
+    meant = Line(reference.prepare(build_model(Checkpoint(file)), options=Options(kv_dtype="f32")), len(prompt)).push(prompt)
+    assert np.abs(meant - exact).max() < 1e-3
+    unrounded = Line(prepare(file, activations="f32", kv_dtype="f32"), len(prompt)).push(prompt)
+    assert np.abs(unrounded - meant).max() < 1e-3
     shipped = Line(prepare(file), len(prompt)).push(prompt)
     bound = 0.15 if format.startswith("Q") else 0.02
-    for token, logprob in expected["models"][file.name]["top_logprobs"]:
-        assert abs(float(shipped[token]) - logprob) < bound
-    exact = Line(prepare(file, activations="f32", kv_dtype="f32"), len(prompt)).push(prompt)
-    meant = Line(reference.prepare(build_model(Checkpoint(file)), options=Options(kv_dtype="f32")), len(prompt)).push(prompt)
-    assert np.abs(exact - meant).max() < 1e-3
+    assert max(abs(float(shipped[token]) - logprob) for token, logprob in theirs) < bound
+
+
+def test_distance_from_exact_is_no_larger_than_llama_cpps(shared: Path) -> None:
+    """The mean over all formats, of 20 log-probabilities each; a format's own mean is noise of the activations' rounding in both."""
+    expected = json.loads((shared / "data/quants/expected.json").read_text())
+    prompt, ours, theirs = expected["prompt"], [], []
+    for format in FORMATS:
+        file = shared / f"data/quants/tiny-{format}.gguf"
+        exact, shipped = Llama(file).logprobs(prompt)[-1], Line(prepare(file), len(prompt)).push(prompt)
+        for token, logprob in expected["models"][file.name]["top_logprobs"]:
+            ours.append(abs(shipped[token] - exact[token]))
+            theirs.append(abs(logprob - exact[token]))
+    assert np.mean(ours) <= np.mean(theirs)
