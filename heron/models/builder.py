@@ -14,6 +14,9 @@ from heron.errors import CheckpointError
 from heron.graph.builder import Builder
 from heron.graph.graph import Field, Group, State, Weight
 
+#: Where rows are counted when a tensor of so many dimensions is taken in parts; experts [E, out, in] have theirs on axis 1.
+PART_AXIS = {1: 0, 2: 0}
+
 
 class Weights:
     """The weights of one model, shared by its entries: the same name gives the same Weight."""
@@ -22,12 +25,25 @@ class Weights:
         self.checkpoint = checkpoint
         self.made: dict[Hashable, Weight] = {}
         self.used: set[str] = set()
+        self.parts: dict[str, set[tuple[int, int]]] = {}  #: of tensors in which several weights are stored together: the rows taken
 
     def tensor(self, name: str) -> Tensor | None:
         tensor = self.checkpoint.tensors.get(name)
         if tensor is not None:
             self.used.add(name)
         return tensor
+
+    def uncovered(self) -> list[str]:
+        """Tensors that were taken in parts which do not make them up exactly, with the rows that are left over or taken twice."""
+        found = []
+        for name, parts in self.parts.items():
+            shape, at = self.checkpoint.tensors[name].shape, 0
+            for begin, end in [*sorted(parts), (shape[PART_AXIS.get(len(shape), 1)],) * 2]:
+                if begin != at:
+                    found.append(f"{name} (rows {min(at, begin)} to {max(at, begin)})")
+                    break
+                at = end
+        return found
 
 
 class ModelBuilder(Builder):
@@ -79,9 +95,10 @@ class ModelBuilder(Builder):
             if tensor is None:
                 return None
             if part is not None:
-                axis = 0 if len(tensor.shape) < 3 else 1
+                axis = PART_AXIS.get(len(tensor.shape), 1)
                 if part[1] > tensor.shape[axis]:
                     raise self._misshapen(full, tensor, f"at least {part[1]} rows")
+                self.weights.parts.setdefault(full, set()).add(part)
                 tensor = AxisSlice(tensor, axis, *part)
             if tensor.shape != shape:
                 raise self._misshapen(full, tensor, str(list(shape)))

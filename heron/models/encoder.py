@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heron.checkpoint.views import AxisSlice
 from heron.graph.dims import T
 from heron.graph.graph import Graph, Model, Traits, Value
 from heron.models.blocks.norm import Norm
@@ -28,9 +29,10 @@ class Encoder:
         places = b.reshape(b.input("positions", (1, T), "i32"), T)
         x = b.insert_embeds(b.embed(tokens, b.weight("token_embd.weight", vocab, hidden, role="vocab")))
         x = b.add(x, b.embed(places, b.weight("position_embd.weight", self.positions, hidden)))
-        types = weights.checkpoint.tensors.get("token_types.weight")
-        if types is not None:
-            x = b.bias(x, b.weight("token_types.weight", 1, hidden, part=(0, 1)))
+        if b.has("token_types.weight"):
+            x = b.bias(
+                x, b.view("token_types.weight", 1, hidden, stored="token_types.weight", look=lambda types: AxisSlice(types, 0, 0, 1))
+            )
         x = self.norm.build(b, x, "token_embd_norm")
         delta: Value | None = None
         for i, layer in enumerate(self.layers):

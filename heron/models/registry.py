@@ -69,4 +69,9 @@ def build_model(checkpoint: Checkpoint) -> Model:
             f"{checkpoint.path}: tensors {', '.join(left[:3])}{more} belong to nothing that this {checkpoint.architecture} model computes; "
             "the file is damaged, or of a variant that is not supported"
         )
+    if uncovered := weights.uncovered():
+        raise CheckpointError(
+            f"{checkpoint.path}: {', '.join(uncovered[:3])}: the sizes in the metadata do not add up to the rows of a tensor "
+            "that holds several weights"
+        )
     return model
