@@ -1,6 +1,7 @@
 // Norms, elementwise functions and reductions over the last axis. Meanings: heron/backends/reference/core.py.
 #include "ops.h"
 
+#include <algorithm>
 #include <iterator>
 
 namespace heron {
@@ -122,6 +123,18 @@ Instruction scale(const Node& node, Shared&) {
     }, {}};
 }
 
+Instruction clamp(const Node& node, Shared&) {
+    const Value x = node.inputs[0], y = node.outputs[0];
+    const float low = static_cast<float>(node.attributes.number("low")), high = static_cast<float>(node.attributes.number("high"));
+    return {[=](Frame& f) {
+        const float* from = f.f32(x);
+        float* to = f.f32(y);
+        f.by_elements(f.elements(x), [&](std::int64_t i, std::int64_t j) {
+            for (; i < j; ++i) to[i] = std::min(std::max(from[i], low), high);
+        });
+    }, {}};
+}
+
 Instruction activation(const Node& node, Shared&) {
     const Value x = node.inputs[0], y = node.outputs[0];
     const Activation kind = activation_of(node);
@@ -211,6 +224,7 @@ void add_row_kernels(Kernels& table) {
     table["bias"] = by_weight<&RowKernels::add, &RowKernels::add_scalar>;
     table["gain"] = by_weight<&RowKernels::mul, &RowKernels::mul_scalar>;
     table["scale"] = scale;
+    table["clamp"] = clamp;
     table["activation"] = activation;
     table["glu"] = glu;
     table["softmax"] = softmax;

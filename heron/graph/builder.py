@@ -106,6 +106,9 @@ class Builder:
     def scale(self, x: Value, factor: float) -> Value:
         return x if factor == 1.0 else self.call("scale", (x,), factor=float(factor))[0]
 
+    def clamp(self, x: Value, low: float, high: float) -> Value:
+        return self.call("clamp", (x,), low=float(low), high=float(high))[0]
+
     def activation(self, x: Value, kind: str) -> Value:
         return self.call("activation", (x,), kind=kind)[0]
 

@@ -81,6 +81,12 @@ def _scale(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     return inputs
 
 
+@op("clamp")
+def _clamp(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x -> ``min(max(x, low), high)``."""
+    return inputs
+
+
 @op("activation")
 def _activation(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     """x -> kind(x) elementwise; ``gelu`` is the tanh approximation, ``gelu_erf`` the exact one, ``relu2`` is relu squared."""

@@ -110,6 +110,7 @@ CASES: dict[str, Build] = {
     "bias": lambda c: c.b.bias(c.x(5, 7), c.weight(7)),
     "gain": lambda c: c.b.gain(c.x(5, 7), c.weight(5, 1)),
     "scale": lambda c: c.b.scale(c.x(37), 0.37),
+    "clamp": lambda c: c.b.clamp(c.x(37), -0.5, 0.75),
     **{f"activation {kind}": (lambda c, kind=kind: c.b.activation(c.b.scale(c.x(37), 4.0), kind)) for kind in ACTIVATIONS},
     **{f"glu {kind}": (lambda c, kind=kind: c.b.glu(c.x(37), c.x(37), kind)) for kind in ("silu", "gelu")},
     "softmax": lambda c: c.b.softmax(c.x(37)),

@@ -105,6 +105,11 @@ def scale(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
     return (x * np.float32(node.attrs["factor"]),)
 
 
+@kernel("clamp")
+def clamp(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
+    return (np.clip(x, np.float32(node.attrs["low"]), np.float32(node.attrs["high"])),)
+
+
 @kernel("activation")
 def activation(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
     return (ACTIVATION[node.attrs["kind"]](x),)

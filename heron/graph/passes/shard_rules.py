@@ -89,7 +89,7 @@ def _combine(s: Sharding, node: Node, inputs: Values) -> Values:
 # Elementwise ops, norms and shapes
 
 
-@shards("activation", "scale")
+@shards("activation", "scale", "clamp")
 def _unary(s: Sharding, node: Node, inputs: Values) -> Values:
     axis = s.layout(inputs[0])
     if axis is WHOLE or axis < 0:
