@@ -40,6 +40,7 @@ _NUMBERS = {
     "expert_weights_scale": ("routed_scaling_factor",),
     "attn_logit_softcapping": ("attn_logit_softcapping",),
     "final_logit_softcapping": ("final_logit_softcapping",),
+    "attention.clamp_kqv": ("clip_qkv",),
 }
 _FLAGS = {"expert_weights_norm": ("norm_topk_prob",)}
 
@@ -88,16 +89,25 @@ def _windows(config: Metadata, values: dict[str, Any]) -> None:
     window = config.integer("sliding_window", None)
     if window is None or not config.flag("use_sliding_window", True):
         return
-    period = config.integer("sliding_window_pattern", config.integer("_sliding_window_pattern", None))
     if (types := config.strings("layer_types", None)) is not None:
         local = [kind == "sliding_attention" for kind in types]
-    elif period:
-        local = [(layer + 1) % period != 0 for layer in range(min(config.integer("num_hidden_layers"), _LAYERS))]
+    elif pattern := config.get("sliding_window_pattern") or config.get("_sliding_window_pattern"):
+        local = _pattern(config, pattern)
     else:  # in all layers alike
         values["attention.sliding_window"] = window
         return
     if any(local):
         values |= {"attention.sliding_window": window, "attention.sliding_window_pattern": local}
+
+
+def _pattern(config: Metadata, pattern: Any) -> list[bool]:
+    """A period (its last layer sees all), or the letters of one: L for a window, G for none."""
+    layers = range(min(config.integer("num_hidden_layers"), _LAYERS))
+    if isinstance(pattern, str):
+        return [pattern[layer % len(pattern)] == "L" for layer in layers]
+    key = "sliding_window_pattern" if config.get("sliding_window_pattern") else "_sliding_window_pattern"
+    period = config.integer(key, minimum=1)
+    return [(layer + 1) % period != 0 for layer in layers]
 
 
 def rope_parameters(config: Metadata) -> tuple[Metadata, Metadata | None]:
@@ -171,7 +181,7 @@ def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
 
 def _longrope(config: Metadata, rope: Metadata) -> dict[str, Any]:
     original = rope.integer("original_max_position_embeddings")
-    stretch = config.integer("max_position_embeddings") / original if original else 1.0
+    stretch = rope.number("factor", config.integer("max_position_embeddings") / original if original else 1.0)
     attention = sqrt(1 + log(stretch) / log(original)) if stretch > 1 and original > 1 else 1.0
     return {"type": "longrope", "original_context_length": original, "attn_factor": rope.number("attention_factor", attention)}
 

@@ -77,6 +77,14 @@ class Params:
             return tuple(int(v) if isinstance(v, bool) else self._integer(key, v, 0) for v in items)
         return (self._integer(key, value, 0),) * layers
 
+    def pattern(self, key: str, layers: int, period: int) -> tuple[bool, ...]:
+        """One truth a layer, stored so or as a period n: True for all but every n-th layer (0: for all)."""
+        value = self._get(key, period)
+        if hasattr(value, "__index__") and not getattr(value, "ndim", 0):
+            n = self._integer(key, value, 0)
+            return tuple(n == 0 or (i + 1) % n != 0 for i in range(layers))
+        return tuple(map(bool, self.each(key, layers)))
+
     # What nearly every family reads
 
     @property

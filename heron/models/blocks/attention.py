@@ -10,6 +10,7 @@ from heron.graph.graph import Field, Group, Value, Weight
 from heron.models.blocks.norm import Norm
 from heron.models.blocks.rope import Rope
 from heron.models.builder import ModelBuilder
+from heron.models.params import Params
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,14 @@ class Heads:
     key_values: int
     dim: int
     value_dim: int = 0  # 0: as dim
+
+    @staticmethod
+    def read(p: Params) -> Heads:
+        """From the usual metadata keys (``attention.*``)."""
+        queries = p.integer("attention.head_count", least=1)
+        dim = p.integer("attention.key_length", p.hidden // queries, least=1)
+        key_values = p.integer("attention.head_count_kv", queries, least=1)
+        return Heads(queries, key_values, dim, p.integer("attention.value_length", dim, least=1))
 
     @property
     def values(self) -> int:
@@ -48,6 +57,18 @@ class Mask:
     window: int = 0
     cached: bool = True
 
+    @staticmethod
+    def each(p: Params, period: int = 0) -> tuple[Mask, ...]:
+        """One a layer: the window ``attention.sliding_window`` in the layers that ``attention.sliding_window_pattern`` names.
+
+        In files that do not say which, every ``period``-th layer sees all (0: none does).
+        """
+        window = p.integer("attention.sliding_window", 0)
+        if not window:
+            return (Mask(),) * p.layers
+        local = p.pattern("attention.sliding_window_pattern", p.layers, period)
+        return tuple(Mask(window=window if windowed else 0) for windowed in local)
+
     def group(self) -> Group:
         return Group(f"window.{self.window}", "token", self.window) if self.window else Group("full", "token")
 
@@ -61,11 +82,17 @@ class Gate:
 
 @dataclass(frozen=True)
 class Attention:
-    """Weights ``attn_q``, ``attn_k``, ``attn_v`` (or ``attn_qkv``), ``attn_output``; biases where the checkpoint has them."""
+    """Weights ``attn_q``, ``attn_k``, ``attn_v`` (or ``attn_qkv``), ``attn_output``; biases where the checkpoint has them.
+
+    Queries and keys may be normalized before rope, by ``attn_q_norm`` and ``attn_k_norm``: each head (``head_norm``), or the whole
+    projection before it is cut into heads (``wide_norm``). ``clip`` > 0 then bounds queries, keys and values to [-clip, clip].
+    """
 
     heads: Heads
     rope: Rope | None = None
-    head_norm: Norm | None = None  # of each query and key head, before rope: attn_q_norm, attn_k_norm
+    head_norm: Norm | None = None
+    wide_norm: Norm | None = None
+    clip: float = 0.0
     score: Score = Score()
     mask: Mask = Mask()
     gate: Gate | None = None
@@ -75,6 +102,10 @@ class Attention:
         h = self.heads
         with b.scope("attn"):
             query, key, value = self._project(b, x)
+            if self.wide_norm:
+                query, key = self.wide_norm.build(b, query, "attn_q_norm"), self.wide_norm.build(b, key, "attn_k_norm")
+            if self.clip:
+                query, key, value = (b.clamp(v, -self.clip, self.clip) for v in (query, key, value))
             gate = None
             if self.gate:
                 query, gate = b.split(b.reshape(query, T, h.queries, 2 * h.dim), h.dim, h.dim)

@@ -10,7 +10,10 @@ from heron.models.builder import ModelBuilder
 
 @dataclass(frozen=True)
 class GatedMLP:
-    """``down(kind(gate(x)) * up(x))`` (Shazeer 2020). ``suffix`` names a variant: ``_shexp`` for shared experts."""
+    """``down(kind(gate(x)) * up(x))`` (Shazeer 2020). ``suffix`` names a variant: ``_shexp`` for shared experts.
+
+    Without ``ffn_gate``, ``ffn_up`` holds both: the gate's rows, then up's.
+    """
 
     width: int
     kind: str = "silu"
@@ -21,9 +24,11 @@ class GatedMLP:
         hidden = x.shape[-1]
         assert isinstance(hidden, int)
         with b.scope(f"ffn{self.suffix}"):
-            names = [f"ffn_{part}{self.suffix}" for part in ("gate", "up")]
-            weights = [b.weight(f"{name}.weight", self.width, hidden, role="columns") for name in names]
-            biases = [b.maybe(f"{name}.bias", self.width, role="columns") for name in names]
+            stored: list[tuple[str, tuple[int, int] | None]] = [(f"ffn_gate{self.suffix}", None), (f"ffn_up{self.suffix}", None)]
+            if not b.has(f"ffn_gate{self.suffix}.weight"):
+                stored = [(f"ffn_up{self.suffix}", (at, at + self.width)) for at in (0, self.width)]
+            weights = [b.weight(f"{name}.weight", self.width, hidden, role="columns", part=part) for name, part in stored]
+            biases = [b.maybe(f"{name}.bias", self.width, role="columns", part=part) for name, part in stored]
             gate, up = b.packed_linear(x, weights, biases)
             down = b.weight(f"ffn_down{self.suffix}.weight", hidden, self.width, role="rows")
             return b.linear(b.glu(gate, up, self.kind), down, b.maybe(f"ffn_down{self.suffix}.bias", hidden))

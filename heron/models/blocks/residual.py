@@ -26,16 +26,17 @@ class Residual(Protocol):
 
 @dataclass(frozen=True)
 class PreNorm:
-    """``x += mixer(norm(x)); x += ffn(norm(x))``."""
+    """``x += scale mixer(norm(x)); x += scale ffn(norm(x))``."""
 
     norm: Norm
     mixer_norm: str = "attn_norm"
     ffn_norm: str = "ffn_norm"
+    scale: float = 1.0
 
     def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
         start, normed = self.norm.enter(b, x, delta, self.mixer_norm)
-        x, normed = self.norm.enter(b, start, mixer.build(b, normed), self.ffn_norm)
-        return start, x, ffn.build(b, normed)
+        x, normed = self.norm.enter(b, start, b.scale(mixer.build(b, normed), self.scale), self.ffn_norm)
+        return start, x, b.scale(ffn.build(b, normed), self.scale)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ class Sandwich:
         mixed = self.norm.build(b, mixer.build(b, normed), "post_attention_norm")
         x, normed = self.norm.enter(b, start, mixed, "ffn_norm")
         return start, x, self.norm.build(b, ffn.build(b, normed), "post_ffw_norm")
+
+
+@dataclass(frozen=True)
+class OutputNorm:
+    """``x += norm(mixer(x)); x += norm(ffn(x))``: norms on the sublayers' outputs alone (OLMo 2)."""
+
+    norm: Norm
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
+        start = x if delta is None else b.add(x, delta)
+        x = b.add(start, self.norm.build(b, mixer.build(b, start), "post_attention_norm"))
+        return start, x, self.norm.build(b, ffn.build(b, x), "post_ffw_norm")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,10 @@ from heron.graph.graph import Value
 from heron.models.builder import ModelBuilder
 from heron.models.params import Params
 
+#: Longrope's divisors for contexts longer than the original one, and for others. Which is the model's, not the prompt's, context:
+#: keys in the cache must not change their frequencies as a sequence grows.
+LONG_SHORT = ("rope_factors_long.weight", "rope_factors_short.weight")
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -40,6 +44,17 @@ class Linear(Scaling):
 
     def frequencies(self, plain: list[float], theta: float) -> list[float]:
         return [f / self.factor for f in plain]
+
+
+@dataclass(frozen=True)
+class Long(Scaling):
+    """LongRoPE (Ding et al. 2024): a divisor for each frequency, from a tensor, and a factor on cosine and sine."""
+
+    attention_factor: float
+
+    @property
+    def magnitude(self) -> float:
+        return self.attention_factor
 
 
 @dataclass(frozen=True)
@@ -89,22 +104,28 @@ class Yarn(Scaling):
 class Rope:
     """Su et al. 2021. ``dims`` elements of each head turn; ``pairing`` is ``adjacent`` or ``half`` as GGUF stores the family.
 
-    ``divisors`` names a tensor of one divisor for each frequency (Llama 3's scaling, longrope's factors).
+    ``divisors`` are names of tensors with one divisor for each frequency: the first that the checkpoint has is used
+    (Llama 3's scaling, longrope's factors).
     """
 
     dims: int
     theta: float
     pairing: str
     scaling: Scaling = Scaling()
-    divisors: str = "rope_freqs.weight"
+    divisors: tuple[str, ...] = ("rope_freqs.weight",)
 
     @staticmethod
     def read(p: Params, head_dim: int, pairing: str) -> Rope:
-        """From the usual metadata keys (``rope.*``)."""
-        kind = p.text("rope.scaling.type", "none")
+        """From the usual metadata keys (``rope.*``). Files with longrope's factors may leave its name out, and do so for Phi 3."""
+        kind = p.text("rope.scaling.type", "longrope" if p.has("rope.scaling.attn_factor") else "none")
+        divisors = Rope.divisors
         scaling: Scaling
         if kind == "none":
             scaling = Scaling()
+        elif kind == "longrope":
+            scaling = Long(p.number("rope.scaling.attn_factor", 1.0))
+            beyond = p.context_length > p.integer("rope.scaling.original_context_length", least=1)
+            divisors = (*divisors, *(LONG_SHORT if beyond else reversed(LONG_SHORT)))
         elif kind == "linear":
             scaling = Linear(p.number("rope.scaling.factor"))
         elif kind == "yarn":
@@ -116,21 +137,26 @@ class Rope:
                 p.number("rope.scaling.yarn_attn_factor", p.number("rope.scaling.attn_factor", 0.0)),
             )
         else:
-            raise UnsupportedError(f"{p.where}: rope scaling {kind!r} is not supported; known are none, linear and yarn")
-        return Rope(p.integer("rope.dimension_count", head_dim, least=2), p.number("rope.freq_base", 10000.0), pairing, scaling)
+            raise UnsupportedError(f"{p.where}: rope scaling {kind!r} is not supported; known are none, linear, longrope and yarn")
+        dims, theta = p.integer("rope.dimension_count", head_dim, least=2), p.number("rope.freq_base", 10000.0)
+        return Rope(dims, theta, pairing, scaling, divisors)
 
     def paired(self, pairing: str) -> Rope:
         return replace(self, pairing=pairing)
 
     def build(self, b: ModelBuilder, x: Value) -> Value:
         """x [T, H, D] turned by the batch's positions."""
+        path, size = b.weights.checkpoint.path, x.shape[-1]
+        if not isinstance(size, int) or self.dims > size:
+            raise CheckpointError(f"{path}: rope turns {self.dims} elements of a head of {size}; the metadata are damaged")
         plain = [self.theta ** (-2 * i / self.dims) for i in range(self.dims // 2)]
-        tensor = b.weights.tensor(self.divisors)
-        if tensor is not None:
+        tensors = {name: tensor for name in self.divisors if (tensor := b.weights.tensor(name)) is not None}
+        for name, tensor in tensors.items():
             if tensor.size != len(plain):
-                path = b.weights.checkpoint.path
-                raise CheckpointError(f"{path}: {self.divisors} holds {tensor.size} divisors; rope turns {len(plain)} pairs")
-            plain = [f / float(d) for f, d in zip(plain, tensor.numpy().ravel(), strict=True)]
+                raise CheckpointError(f"{path}: {name} holds {tensor.size} divisors; rope turns {len(plain)} pairs")
+        if tensors:
+            first = next(iter(tensors.values()))
+            plain = [f / float(d) for f, d in zip(plain, first.numpy().ravel(), strict=True)]
         values = self.scaling.frequencies(plain, self.theta)
         label = f"rope.{self.theta:g}" + ("" if type(self.scaling) is Scaling else f".{type(self.scaling).__name__.lower()}")
         return b.rope(x, b.inputs["positions"], b.constant(label, values), self.pairing, self.scaling.magnitude)

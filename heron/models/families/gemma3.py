@@ -36,27 +36,25 @@ def metadata(config: Metadata) -> dict[str, Any]:
 
 @family("gemma3", gemma3=(HF := HFMapping("gemma3", metadata, transforms=(NormPlusOne((r".*norm\.weight",)),))), gemma3_text=HF)
 def gemma3(p: Params) -> Decoder:
-    heads, layers = p.integer("attention.head_count", least=1), p.layers
+    heads = p.integer("attention.head_count", least=1)
     dim = p.integer("attention.key_length", 256, least=1)
-    window = p.integer("attention.sliding_window", 0)
-    local = p.each("attention.sliding_window_pattern", layers, [(i + 1) % PERIOD != 0 for i in range(layers)])
     norm = Norm(p.rms_eps)
     everywhere = Rope.read(p, dim, "half")
     nearby = Rope(everywhere.dims, p.number("rope.freq_base_swa", 10000.0), "half")
-    scale = p.number("attention.scale", (p.hidden // heads if layers == LAYERS_27B else dim) ** -0.5)
+    scale = p.number("attention.scale", (p.hidden // heads if p.layers == LAYERS_27B else dim) ** -0.5)
 
-    def layer(windowed: bool) -> Layer:
+    def layer(mask: Mask) -> Layer:
         attention = Attention(
             Heads(heads, p.integer("attention.head_count_kv", heads, least=1), dim),
-            rope=nearby if windowed else everywhere,
+            rope=nearby if mask.window else everywhere,
             head_norm=norm,
             score=Score(scale),
-            mask=Mask(window=window if windowed else 0),
+            mask=mask,
         )
         return Layer(attention, GatedMLP(p.integer("feed_forward_length", least=1), "gelu"), Sandwich(norm))
 
     return Decoder(
-        tuple(layer(bool(windowed and window)) for windowed in local),
+        tuple(map(layer, Mask.each(p, PERIOD))),
         norm,
         Head(softcap=p.number("final_logit_softcapping", 0.0)),
         embedding_scale=p.hidden**0.5,
