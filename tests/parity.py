@@ -84,7 +84,7 @@ def _random(name: str, parameter: torch.Tensor, sharp: float) -> torch.Tensor:
         return parameter + 0.3 * noise  # around what it is made as: 1 for most gains, 0 for biases
     if "embed" in name:
         return noise
-    scale = sharp if any(part in name for part in ("q_proj", "k_proj", "q_b_proj", "query", "key", ".q.", ".k.")) else 1.0
+    scale = sharp if any(part in name for part in ("q_proj", "k_proj", "qkv", "q_b_proj", "query", "key", ".q.", ".k.")) else 1.0
     return noise * scale / math.sqrt(parameter.shape[-1])
 
 
@@ -203,6 +203,9 @@ def check_parity(
 #: Read, but no part of what is computed in a step: the engine's limits.
 LIMITS = frozenset({"context_length", "vocab_size"})
 
+#: What a length is compared with: where a smaller value changes nothing, a greater one must.
+THRESHOLDS = ("original_context_length",)
+
 
 def perturbed(value: Any) -> Any:
     """Another value of the same kind, far enough to be seen."""
@@ -232,13 +235,18 @@ def check_sensitive(made: Tiny, *, length: int = 40, ignore: Iterable[str] = ())
         if key.removeprefix(f"{architecture}.") in LIMITS | set(ignore):
             continue
         tried.append(key)
-        changed = dict(checkpoint.metadata) | {key: perturbed(checkpoint.metadata[key])}
-        try:
-            p = Params(changed, architecture)
-            got = whole(Runner(FAMILIES[architecture](p).model(p, Weights(checkpoint))), tokens)
-        except HeronError:
-            continue
-        if difference(got, expected) <= 10 * TOLERANCE:
+
+        def changed(value: Any, key: str = key) -> bool:
+            """Whether the logits differ with this value in its place, or the model is refused."""
+            try:
+                p = Params(dict(checkpoint.metadata) | {key: value}, architecture)
+                got = whole(Runner(FAMILIES[architecture](p).model(p, Weights(checkpoint))), tokens)
+            except HeronError:
+                return True
+            return difference(got, expected) > 10 * TOLERANCE
+
+        value = checkpoint.metadata[key]
+        if not changed(perturbed(value)) and not (key.endswith(THRESHOLDS) and changed(2 * value)):
             unseen.append(key)
     assert not unseen, f"changing {', '.join(unseen)} changes nothing"
     return tried

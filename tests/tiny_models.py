@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import transformers as tf
+from tiny_llamalike import LLAMALIKE
 
 SMALL: dict[str, Any] = {
     "vocab_size": 67,
@@ -73,6 +74,8 @@ DECODERS: dict[str, Callable[[], Any]] = {
         tie_word_embeddings=False,
     ),
 }
+
+DECODERS |= LLAMALIKE
 
 DEEPSEEK: dict[str, Any] = {
     "vocab_size": 61,

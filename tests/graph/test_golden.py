@@ -16,7 +16,10 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.models.registry import build_model
 
 GOLDEN = Path(__file__).parent / "golden"
-FAMILIES = ("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2", *ENCODERS)
+FAMILIES = (
+    *("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2", *ENCODERS),
+    *("gemma", "gemma2", "granite", "olmo2", "olmo3", "smollm3", "ernie4_5", "exaone4", "phi3", "phi3-long", "glm4", "olmoe"),
+)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,4 +1,4 @@
-"""Every decoder family on the reference backend against transformers, from a folder and as a GGUF file written by Heron."""
+"""Every decoder family against transformers, on the reference and the native backend, from a folder and from a GGUF file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import parity
 import pytest
 from tiny_models import DECODERS
 
+from heron.backends import native
+from heron.backends.base import Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.models.registry import build_model
@@ -18,6 +20,12 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_every_way_of_computing_gives_transformers_logits(made: parity.Tiny) -> None:
     parity.check_parity(made)
+
+
+@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
+def test_the_native_backend_computes_the_same(made: parity.Tiny) -> None:
+    options = Options(kv_dtype="f32", activations="f32", threads=1)
+    parity.check_parity(made, prepare=lambda model, options: native.prepare(model, options=options), options=options)
 
 
 def test_attention_is_sharp_enough_to_see(made: parity.Tiny) -> None:
