@@ -65,7 +65,7 @@ class ModelBuilder(Builder):
     def weight(self, name: str, *shape: int, role: str = "whole", unit: int = 1, part: tuple[int, int] | None = None) -> Weight:
         """The weight of this name (``attn_q.weight``) and shape, rows outermost: ``[out, in]``, ``[E, out, in]``.
 
-        ``part`` takes only some rows (along axis 0, or for experts along axis 1) of a tensor in which several are
+        ``part`` takes only these rows (along axis 0, or for experts along axis 1) of a tensor in which several are
         stored together. Raises CheckpointError where the tensor is missing or has another shape.
         """
         weight = self.maybe(name, *shape, role=role, unit=unit, part=part)
