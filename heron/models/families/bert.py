@@ -28,7 +28,8 @@ def metadata(config: Metadata) -> dict[str, Any]:
         raise UnsupportedError(f"{config.where}: BERT with hidden_act {act!r} is not supported, only gelu")
     if config.flag("is_decoder", False) or config.text("position_embedding_type", "absolute") != "absolute":
         raise UnsupportedError(f"{config.where}: BERT as a decoder, or with relative positions, is not supported")
-    return {**common_metadata(config), "attention.causal": False, "pooling_type": 1}
+    types = config.integer("type_vocab_size", 2)
+    return {**common_metadata(config), "attention.causal": False, "pooling_type": 1, "tokenizer.ggml.token_type_count": types}
 
 
 @family("bert", bert=HFMapping("bert", metadata, ignore=(r"(^|\.)pooler\.", r"^cls\.", r"position_ids$")))

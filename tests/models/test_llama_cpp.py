@@ -1,0 +1,109 @@
+"""llama.cpp opens the GGUF files that Heron writes of every family, and computes what Heron does.
+
+The bindings are the optional extra ``peers``. Where llama.cpp and a model's definition (transformers) differ, Heron
+follows the definition; the tables below name each such difference, and the tests here go around it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import llama_cpp_peer as peer
+import numpy as np
+import parity
+import pytest
+import transformers as tf
+from test_bert import SENTENCES, encode
+from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
+from tiny_models import ENCODERS, EVERY, T5
+from tiny_vocabulary import vocabulary
+
+from heron.backends.reference import core
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.checkpoint.gguf_writer import write_gguf
+from heron.models.registry import build_model
+
+pytestmark = pytest.mark.slow
+
+#: Relative to the spread of logits. With a gelu the roundings of its table may fall to either side of ours.
+EXACT, WITH_GELU = 1e-4, 1e-3
+
+#: What llama.cpp computes in one way only, or cannot hold: changes of the configuration with which it can be compared.
+ADAPTED: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": None},  # its llama has no window
+    "qwen3-tied": {"attention_bias": False},  # its qwen3 has no biases
+    "qwen3moe-plain": {"norm_topk_prob": True},  # its qwen3moe makes the chosen experts' weights sum to 1, always
+    "gemma3": {"query_pre_attn_scalar": 20},  # its gemma3 scales scores by the head's size, but for the 27B
+    "qwen3next": {"linear_key_head_dim": 10, "linear_value_head_dim": 10},  # its delta net has heads of one size
+    "deepseek2-v2": {"topk_method": "greedy"},  # it judges V2's groups as V3 does, by two experts
+}
+#: T5's positions reach 128, whatever the file says.
+T5_REACH = 128
+
+
+@pytest.fixture(autouse=True)
+def _table_of_gelu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp reads gelu from a table in half precision, and takes the tanh approximation for both."""
+
+    def looked_up(x: core.Array) -> core.Array:
+        return core.gelu_tanh(x.astype(np.float16).astype(np.float32)).astype(np.float16).astype(np.float32)
+
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python, the extra `peers`, is not installed")
+    monkeypatch.setitem(core.ACTIVATION, "gelu", looked_up)
+    monkeypatch.setitem(core.ACTIVATION, "gelu_erf", looked_up)
+
+
+def written(config: Any, folder: Path, **made: Any) -> Path:
+    """A GGUF file of a random model of this configuration, with a vocabulary."""
+    checkpoint = Checkpoint(parity.tiny(config, folder, **made).folder)
+    path = folder / "written.gguf"
+    write_gguf(path, dict(checkpoint.metadata) | vocabulary(checkpoint.tensors["token_embd.weight"].shape[0]), checkpoint.tensors)
+    return path
+
+
+def adapted(config: Any, **changes: Any) -> Any:
+    for name, value in changes.items():
+        assert hasattr(config, name), name
+        setattr(config, name, value)
+    return config
+
+
+def bound(path: Path) -> float:
+    nodes = [node for graph in build_model(Checkpoint(path)).entries.values() for node in graph.nodes]
+    return WITH_GELU if any(str(node.attrs.get("kind")).startswith("gelu") for node in nodes) else EXACT
+
+
+def yarn(path: Path) -> dict[str, float]:
+    """YaRN's ramp, which llama.cpp reads from the files of few architectures and takes as an option for all."""
+    metadata = Checkpoint(path).metadata
+    return {k.rpartition(".")[2]: v for k, v in metadata.items() if k.endswith(("yarn_beta_fast", "yarn_beta_slow"))}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_decoders(name: str, tmp_path: Path) -> None:
+    path = written(adapted(EVERY[name](), **ADAPTED.get(name, {})), tmp_path)
+    model = build_model(Checkpoint(path))
+    tokens = parity.prompt(model.vocab_size, 40)
+    theirs = peer.logits(path, tokens, **yarn(path))
+    assert parity.difference(parity.whole(parity.Runner(model), tokens), theirs) <= bound(path)
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"t5"}))
+def test_encoders(name: str, tmp_path: Path) -> None:
+    config, auto, sharp = ENCODERS[name]()
+    path = written(config, tmp_path, auto=auto, sharp=sharp)
+    ours = encode(build_model(Checkpoint(path)))["hidden"]
+    theirs = np.concatenate([peer.hidden(path, sentence) for sentence in SENTENCES])
+    assert parity.difference(ours, theirs) <= bound(path)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_t5(variant: str, tmp_path: Path) -> None:
+    """llama.cpp leaves out the scale of tied logits, which moves no token before another."""
+    config = tf.T5Config(**T5 | VARIANTS[variant] | {"relative_attention_max_distance": T5_REACH})
+    path = written(config, tmp_path, auto=tf.AutoModelForSeq2SeqLM, sharp=1.0)
+    checkpoint = Checkpoint(path)
+    ours = parity.whole(WithSources(build_model(checkpoint)), TARGETS[0]) / checkpoint.metadata["t5.logit_scale"]
+    theirs = peer.translated(path, SOURCES[0], TARGETS[0])
+    assert parity.difference(ours, theirs) <= bound(path)
