@@ -66,6 +66,16 @@ LLAMALIKE: dict[str, Callable[[], Any]] = {
     ),
     "granite": lambda: tf.GraniteConfig(**SMALL, **MULTIPLIERS),
     "granite-biased": lambda: tf.GraniteConfig(**SMALL, **MULTIPLIERS, attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+    "granitemoe": lambda: tf.GraniteMoeConfig(**SMALL, **MULTIPLIERS, num_local_experts=6, num_experts_per_tok=2),
+    "granitemoe-shared": lambda: tf.GraniteMoeSharedConfig(
+        **SMALL,
+        **MULTIPLIERS,
+        num_local_experts=6,
+        num_experts_per_tok=3,
+        shared_intermediate_size=28,
+        attention_bias=True,
+        tie_word_embeddings=True,
+    ),
     "olmo2": lambda: tf.Olmo2Config(**SMALL),
     "olmo2-biased": lambda: tf.Olmo2Config(**SMALL, attention_bias=True, tie_word_embeddings=True, rope_parameters=LLAMA3),
     "olmo3": lambda: tf.Olmo3Config(

@@ -21,6 +21,7 @@ from heron.checkpoint.transforms import (
     merge_grouped,
     split_grouped,
 )
+from heron.checkpoint.transforms_fused import SplitGateUp
 from heron.checkpoint.views import Const, RowSlice
 from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
@@ -58,6 +59,7 @@ FUSED = (HEADS + 2 * KV_HEADS) * DIM
 
 # name: (transform, tensors as HF has them)
 CASES: dict[str, tuple[Transform, dict[str, Tensor]]] = {
+    "gate and up in halves": (SplitGateUp("_shexp"), {"blk.2.ffn_gate_up_shexp.weight": blocks(14)}),
     "rope": (UnpermuteRope(), {"blk.0.attn_q.weight": Const(values(HEADS * DIM, HIDDEN)), "blk.0.attn_k.weight": blocks(KV_HEADS * DIM)}),
     "rope of biases": (
         UnpermuteRope(),
@@ -171,6 +173,15 @@ def test_experts_of_both_layouts() -> None:
     fused = StackExperts().to_gguf({"blk.1.ffn_gate_up_exps.weight": Const(np.concatenate([gate, up], axis=1))}, METADATA)
     np.testing.assert_array_equal(fused["blk.1.ffn_gate_exps.weight"].numpy(), gate)
     np.testing.assert_array_equal(fused["blk.1.ffn_up_exps.weight"].numpy(), up)
+
+
+def test_gate_comes_before_up() -> None:
+    x = values(6, 32)
+    apart = SplitGateUp().to_gguf({"blk.0.ffn_gate_up.weight": Const(x)}, METADATA)
+    np.testing.assert_array_equal(apart["blk.0.ffn_gate.weight"].numpy(), x[:3])
+    np.testing.assert_array_equal(apart["blk.0.ffn_up.weight"].numpy(), x[3:])
+    with pytest.raises(CheckpointError, match="7 rows"):
+        SplitGateUp().to_gguf({"blk.0.ffn_gate_up.weight": Const(values(7, 32))}, METADATA)
 
 
 def test_a_missing_expert() -> None:

@@ -18,7 +18,8 @@ from heron.models.registry import build_model
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES = (
     *("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2", *ENCODERS),
-    *("gemma", "gemma2", "granite", "olmo2", "olmo3", "smollm3", "ernie4_5", "exaone4", "phi3", "phi3-long", "glm4", "olmoe"),
+    *("gemma", "gemma2", "granite", "granitemoe-shared", "olmo2", "olmo3", "olmoe", "smollm3", "ernie4_5", "exaone4"),
+    *("phi3", "phi3-long", "glm4"),
 )
 
 
