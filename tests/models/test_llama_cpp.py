@@ -16,7 +16,7 @@ import pytest
 import transformers as tf
 from test_bert import SENTENCES, encode
 from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
-from tiny_models import ENCODERS, EVERY, T5
+from tiny_models import ENCODERS, EVERY, T5, YARN
 from tiny_vocabulary import vocabulary
 
 from heron.backends.reference import core
@@ -29,14 +29,31 @@ pytestmark = pytest.mark.slow
 #: Relative to the spread of logits. With a gelu the roundings of its table may fall to either side of ours.
 EXACT, WITH_GELU = 1e-4, 1e-3
 
+UNBIASED = {"attention_bias": False}
+PLAIN = {"rope_type": "default", "rope_theta": 500.0}
+FULL = "full_attention"
+
 #: What llama.cpp computes in one way only, or cannot hold: changes of the configuration with which it can be compared.
 ADAPTED: dict[str, dict[str, Any]] = {
     "mistral": {"sliding_window": None},  # its llama has no window
-    "qwen3-tied": {"attention_bias": False},  # its qwen3 has no biases
+    "qwen3-tied": UNBIASED,
     "qwen3moe-plain": {"norm_topk_prob": True},  # its qwen3moe makes the chosen experts' weights sum to 1, always
-    "gemma3": {"query_pre_attn_scalar": 20},  # its gemma3 scales scores by the head's size, but for the 27B
     "qwen3next": {"linear_key_head_dim": 10, "linear_value_head_dim": 10},  # its delta net has heads of one size
     "deepseek2-v2": {"topk_method": "greedy"},  # it judges V2's groups as V3 does, by two experts
+    "gemma3": {"query_pre_attn_scalar": 20},  # scores are scaled by the head's size, but for the 27B
+    "gemma2": {"query_pre_attn_scalar": 20},
+    "gemma2-uncapped": {**UNBIASED, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},  # always capped
+    "gemma-untied": {**UNBIASED, "tie_word_embeddings": True},
+    "olmo2-biased": {**UNBIASED, "tie_word_embeddings": False, "rope_parameters": PLAIN},
+    "olmo3": {"rope_parameters": {"sliding_attention": {"rope_type": "default", "rope_theta": 100.0}, FULL: YARN}},  # one theta
+    "smollm3-pattern": {**UNBIASED, "mlp_bias": False, "no_rope_layers": [1, 1], "rope_parameters": PLAIN},
+    "smollm3-windows": {"use_sliding_window": False, "layer_types": [FULL] * 5},
+    "ernie4_5-biased": {"use_bias": False},
+    "exaone4": {"num_hidden_layers": 64, "layer_types": (["sliding_attention"] * 3 + [FULL]) * 16},  # 64 layers: known by them
+    "phi3": {"sliding_window": None},
+    "phi3-short": {"max_position_embeddings": 256, "original_max_position_embeddings": 256},  # the least context it makes
+    "olmoe": {"num_key_value_heads": 4},  # key heads are not shared
+    "olmoe-clipped": {**UNBIASED, "tie_word_embeddings": False, "num_key_value_heads": 4, "norm_topk_prob": False, "clip_qkv": None},
 }
 #: T5's positions reach 128, whatever the file says.
 T5_REACH = 128
@@ -58,7 +75,8 @@ def written(config: Any, folder: Path, **made: Any) -> Path:
     """A GGUF file of a random model of this configuration, with a vocabulary."""
     checkpoint = Checkpoint(parity.tiny(config, folder, **made).folder)
     path = folder / "written.gguf"
-    write_gguf(path, dict(checkpoint.metadata) | vocabulary(checkpoint.tensors["token_embd.weight"].shape[0]), checkpoint.tensors)
+    named = {"general.name": "tiny"}  # tokens are looked for in models that are named phi-3
+    write_gguf(path, dict(checkpoint.metadata) | named | vocabulary(checkpoint.tensors["token_embd.weight"].shape[0]), checkpoint.tensors)
     return path
 
 
