@@ -45,7 +45,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
     "mistral": lambda: tf.MistralConfig(**SMALL, sliding_window=11, head_dim=16),
     "mixtral": lambda: tf.MixtralConfig(**SMALL, num_local_experts=6, num_experts_per_tok=2, sliding_window=None),
     "qwen2": lambda: tf.Qwen2Config(**SMALL, tie_word_embeddings=True),
-    "qwen2-yarn": lambda: tf.Qwen2Config(**{**SMALL, "hidden_size": 128}, rope_parameters=YARN),
+    "qwen2-yarn": lambda: tf.Qwen2Config(**{**SMALL, "hidden_size": 128}, rope_parameters={**YARN, "attention_factor": 1.5}),
     "qwen3": lambda: tf.Qwen3Config(**SMALL, head_dim=20),
     "qwen3-tied": lambda: tf.Qwen3Config(**SMALL, head_dim=16, attention_bias=True, tie_word_embeddings=True),
     "qwen3moe": lambda: tf.Qwen3MoeConfig(

@@ -154,7 +154,10 @@ def _linear(config: Metadata, rope: Metadata) -> dict[str, Any]:
 
 
 def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
-    """`yarn_attn_factor` is the whole factor on cosine and sine, written where it is not YaRN's 0.1 ln(factor) + 1."""
+    """`yarn_attn_factor` is the whole factor on cosine and sine, written where it is not YaRN's 0.1 ln(factor) + 1.
+
+    `attn_factor` says the same for llama.cpp, which multiplies YaRN's by it.
+    """
     if not rope.flag("truncate", True):
         raise UnsupportedError(f"{rope.where}: yarn whose range of pairs is not truncated (truncate false) is not supported")
     factor = rope.number("factor")
@@ -168,12 +171,14 @@ def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
             scaling[f"yarn_{key}"] = value
     attention = rope.number("attention_factor", None)
     over_all = rope.number("mscale_all_dim", None)
+    stretch = 0.1 * log(max(factor, 1.0))
     if over_all:
         scaling["yarn_log_multiplier"] = 0.1 * over_all
-        stretch = 0.1 * log(max(factor, 1.0))
         if attention is None:
             mscale = rope.number("mscale", None)
             attention = (stretch * mscale + 1) / (stretch * over_all + 1) if mscale else stretch + 1
+    elif attention is not None:
+        scaling["attn_factor"] = attention / (stretch + 1)
     if attention is not None:
         scaling["yarn_attn_factor"] = attention
     return scaling

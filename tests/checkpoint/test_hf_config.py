@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def metadata_of(config: dict[str, Any]) -> dict[str, Any]:
                     "factor": 4.0,
                     "original_max_position_embeddings": 32,
                     "beta_fast": 16.0,
+                    "attention_factor": 3.0,
                 }
             },
             {
@@ -53,6 +55,8 @@ def metadata_of(config: dict[str, Any]) -> dict[str, Any]:
                 "scaling.factor": 4,
                 "scaling.original_context_length": 32,
                 "scaling.yarn_beta_fast": 16,
+                "scaling.yarn_attn_factor": 3,
+                "scaling.attn_factor": pytest.approx(3 / (1 + 0.1 * math.log(4))),
             },
         ),
         (

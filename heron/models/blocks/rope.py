@@ -72,6 +72,21 @@ class Yarn(Scaling):
     attention_factor: float = 0.0
     log_multiplier: float = 0.0
 
+    @staticmethod
+    def read(p: Params) -> Yarn:
+        """From ``rope.scaling.*``: ``yarn_attn_factor`` is the whole factor, ``attn_factor`` a multiple of the paper's."""
+        yarn = Yarn(
+            p.number("rope.scaling.factor"),
+            p.integer("rope.scaling.original_context_length", least=1),
+            p.number("rope.scaling.yarn_beta_fast", 32.0),
+            p.number("rope.scaling.yarn_beta_slow", 1.0),
+        )
+        if p.has("rope.scaling.yarn_attn_factor"):
+            return replace(yarn, attention_factor=p.number("rope.scaling.yarn_attn_factor"))
+        if p.has("rope.scaling.attn_factor"):
+            return replace(yarn, attention_factor=p.number("rope.scaling.attn_factor") * yarn.magnitude)
+        return yarn
+
     def frequencies(self, plain: list[float], theta: float) -> list[float]:
         dims = 2 * len(plain)
 
@@ -129,13 +144,7 @@ class Rope:
         elif kind == "linear":
             scaling = Linear(p.number("rope.scaling.factor"))
         elif kind == "yarn":
-            scaling = Yarn(
-                p.number("rope.scaling.factor"),
-                p.integer("rope.scaling.original_context_length", least=1),
-                p.number("rope.scaling.yarn_beta_fast", 32.0),
-                p.number("rope.scaling.yarn_beta_slow", 1.0),
-                p.number("rope.scaling.yarn_attn_factor", p.number("rope.scaling.attn_factor", 0.0)),
-            )
+            scaling = Yarn.read(p)
         else:
             raise UnsupportedError(f"{p.where}: rope scaling {kind!r} is not supported; known are none, linear, longrope and yarn")
         dims, theta = p.integer("rope.dimension_count", head_dim, least=2), p.number("rope.freq_base", 10000.0)
