@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import parity
@@ -53,14 +54,13 @@ def internlm(llama: Tensors) -> Tensors:
     return made
 
 
-@pytest.fixture(scope="module", params=["plain", "biased"])
-def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    bias, sizes = request.param == "biased", {"num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "hidden_size": HIDDEN}
+def internlm2(bias: bool, folder: Path) -> parity.Tiny:
+    """A random InternLM 2, and the Llama that computes the same."""
+    sizes = {"num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "hidden_size": HIDDEN}
     config = transformers.LlamaConfig(
         **sizes, vocab_size=67, intermediate_size=80, num_hidden_layers=2, attention_bias=bias, rope_theta=500.0, pad_token_id=0
     )
-    llama = parity.tiny(config, tmp_path_factory.mktemp("llama"))
-    folder = tmp_path_factory.mktemp("internlm2")
+    llama = parity.tiny(config, folder / "llama")
     save_file(internlm(load_file(llama.folder / "model.safetensors")), folder / "model.safetensors")
     stored = json.loads((llama.folder / "config.json").read_text())
     rope = {"rope_theta": 500.0, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
@@ -69,6 +69,11 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     }
     (folder / "config.json").write_text(json.dumps({"model_type": "internlm2", "bias": bias, "tie_word_embeddings": False, **kept, **rope}))
     return parity.Tiny(folder, llama.hf)
+
+
+@pytest.fixture(scope="module", params=["plain", "biased"])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    return internlm2(request.param == "biased", tmp_path_factory.mktemp("internlm2"))
 
 
 def test_every_way_of_computing_gives_the_logits_of_the_llama(made: parity.Tiny) -> None:

@@ -15,6 +15,7 @@ import parity
 import pytest
 import transformers as tf
 from test_bert import SENTENCES, encode
+from test_internlm2 import internlm2
 from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
 from tiny_models import ENCODERS, EVERY, T5, YARN
 from tiny_vocabulary import vocabulary
@@ -105,6 +106,13 @@ def test_decoders(name: str, tmp_path: Path) -> None:
     tokens = parity.prompt(model.vocab_size, 40)
     theirs = peer.logits(path, tokens, **yarn(path))
     assert parity.difference(parity.whole(parity.Runner(model), tokens), theirs) <= bound(path)
+
+
+def test_internlm2(tmp_path: Path) -> None:
+    checkpoint, path, tokens = Checkpoint(internlm2(False, tmp_path).folder), tmp_path / "written.gguf", parity.prompt(67, 40)
+    write_gguf(path, dict(checkpoint.metadata) | vocabulary(67), checkpoint.tensors)
+    ours = parity.whole(parity.Runner(build_model(Checkpoint(path))), tokens)
+    assert parity.difference(ours, peer.logits(path, tokens)) <= EXACT
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"t5"}))

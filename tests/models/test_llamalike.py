@@ -13,7 +13,7 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.checkpoint.hf_config import common_metadata
 from heron.checkpoint.metadata import Metadata
-from heron.errors import CheckpointError
+from heron.errors import CheckpointError, UnsupportedError
 from heron.graph.graph import Model, Node
 from heron.models.registry import build_model
 
@@ -88,6 +88,21 @@ def test_a_pattern_of_letters() -> None:
     """EXAONE 4's published configuration."""
     config = {"sliding_window": 9, "sliding_window_pattern": "LLG", "num_hidden_layers": 4}
     assert common_metadata(Metadata(config))["attention.sliding_window_pattern"] == [True, True, False, True]
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma2"])
+def test_a_gemma_that_attends_to_both_sides_is_refused(tmp_path: Path, name: str) -> None:
+    config = LLAMALIKE[name]()
+    config.use_bidirectional_attention = True
+    parity.tiny(config, tmp_path)
+    with pytest.raises(UnsupportedError, match="use_bidirectional_attention"):
+        Checkpoint(tmp_path)
+
+
+def test_glm4_with_vision_is_refused(tmp_path: Path) -> None:
+    parity.tiny(LLAMALIKE["glm4"](), tmp_path)
+    with pytest.raises(UnsupportedError, match="sections"):
+        rewritten(tmp_path, rope__dimension_sections=[2, 1, 1, 0])
 
 
 def test_rope_of_more_than_a_head_is_refused(tmp_path: Path) -> None:

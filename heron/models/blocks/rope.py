@@ -139,7 +139,7 @@ class Rope:
             scaling = Scaling()
         elif kind == "longrope":
             scaling = Long(p.number("rope.scaling.attn_factor", 1.0))
-            beyond = p.context_length > p.integer("rope.scaling.original_context_length", least=1)
+            beyond = p.context_length > p.integer("rope.scaling.original_context_length", p.context_length, least=1)
             divisors = (*divisors, *(LONG_SHORT if beyond else reversed(LONG_SHORT)))
         elif kind == "linear":
             scaling = Linear(p.number("rope.scaling.factor"))

@@ -5,8 +5,12 @@ HF's norms multiply by 1 + w. Its configurations name the gate's activation in t
 
 from __future__ import annotations
 
-from heron.checkpoint.hf import HFMapping
+from typing import Any
+
+from heron.checkpoint.hf import HFMapping, common_metadata
+from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.transforms import NormPlusOne
+from heron.errors import UnsupportedError
 from heron.models.blocks.attention import Attention, Heads
 from heron.models.blocks.mlp import GatedMLP
 from heron.models.blocks.norm import Norm
@@ -18,7 +22,16 @@ from heron.models.registry import family
 
 #: GGUF's map has no head for Gemma: it is the embedding. Folders may store it all the same, or have one of their own.
 RENAMES = ((r"lm_head\.weight", "output.weight"),)
-HF = HFMapping("gemma", renames=RENAMES, transforms=(NormPlusOne((r".*norm\.weight",)),))
+
+
+def metadata(config: Metadata) -> dict[str, Any]:
+    """config.json of any Gemma -> GGUF keys."""
+    if config.flag("use_bidirectional_attention", False):
+        raise UnsupportedError(f"{config.where}: use_bidirectional_attention is not supported; Gemma is run as a causal model")
+    return common_metadata(config)
+
+
+HF = HFMapping("gemma", metadata, renames=RENAMES, transforms=(NormPlusOne((r".*norm\.weight",)),))
 
 
 @family("gemma", gemma=HF)

@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from heron.checkpoint.hf import HFMapping, common_metadata
+from heron.checkpoint.hf import HFMapping
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.transforms import NormPlusOne
-from heron.errors import UnsupportedError
 from heron.models.blocks.attention import Attention, Heads, Mask, Score
 from heron.models.blocks.mlp import GatedMLP
 from heron.models.blocks.norm import Norm
@@ -17,6 +16,7 @@ from heron.models.blocks.residual import Sandwich
 from heron.models.blocks.rope import Rope
 from heron.models.decoder import Decoder, Head, Layer
 from heron.models.families.gemma import RENAMES
+from heron.models.families.gemma import metadata as any_gemma
 from heron.models.params import Params
 from heron.models.registry import family
 
@@ -29,10 +29,8 @@ SCORE_CAP, LOGIT_CAP = 50.0, 30.0
 
 def metadata(config: Metadata) -> dict[str, Any]:
     """config.json -> GGUF keys. A cap that is null is none."""
-    if config.flag("use_bidirectional_attention", False):
-        raise UnsupportedError(f"{config.where}: Gemma 2 with use_bidirectional_attention is not supported")
     caps = {key: config.number(key, 0.0) for key in ("attn_logit_softcapping", "final_logit_softcapping") if key in config}
-    return {**common_metadata(config), **caps, "attention.scale": config.number("query_pre_attn_scalar", 256) ** -0.5}
+    return {**any_gemma(config), **caps, "attention.scale": config.number("query_pre_attn_scalar", 256) ** -0.5}
 
 
 HF = HFMapping("gemma2", metadata, renames=RENAMES, transforms=(NormPlusOne((r".*norm\.weight",)),))

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from heron.checkpoint.hf import HFMapping, common_metadata
+from heron.checkpoint.hf import HFMapping
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.transforms import NormPlusOne
-from heron.errors import UnsupportedError
 from heron.models.blocks.attention import Attention, Heads, Mask, Score
 from heron.models.blocks.mlp import GatedMLP
 from heron.models.blocks.norm import Norm
 from heron.models.blocks.residual import Sandwich
 from heron.models.blocks.rope import Rope
 from heron.models.decoder import Decoder, Head, Layer
+from heron.models.families.gemma import metadata as any_gemma
 from heron.models.params import Params
 from heron.models.registry import family
 
@@ -29,9 +29,7 @@ LAYERS_27B = 62
 
 def metadata(config: Metadata) -> dict[str, Any]:
     """config.json -> GGUF keys."""
-    if config.flag("use_bidirectional_attention", False):
-        raise UnsupportedError(f"{config.where}: Gemma 3 with use_bidirectional_attention is not supported")
-    return {**common_metadata(config), "attention.scale": config.number("query_pre_attn_scalar", 256) ** -0.5}
+    return {**any_gemma(config), "attention.scale": config.number("query_pre_attn_scalar", 256) ** -0.5}
 
 
 @family("gemma3", gemma3=(HF := HFMapping("gemma3", metadata, transforms=(NormPlusOne((r".*norm\.weight",)),))), gemma3_text=HF)

@@ -9,6 +9,7 @@ from typing import Any
 
 from heron.checkpoint.hf import HFMapping, common_metadata
 from heron.checkpoint.metadata import Metadata
+from heron.errors import UnsupportedError
 from heron.models.blocks.attention import Attention, Heads
 from heron.models.blocks.mlp import GatedMLP
 from heron.models.blocks.norm import Norm
@@ -26,6 +27,8 @@ def metadata(config: Metadata) -> dict[str, Any]:
 
 @family("glm4", glm4=HFMapping("glm4", metadata))
 def glm4(p: Params) -> Decoder:
+    if p.has("rope.dimension_sections"):
+        raise UnsupportedError(f"{p.where}: the text model of GLM 4 with vision, whose rope has sections, is not supported")
     heads, norm = Heads.read(p), Norm(p.rms_eps)
     attention = Attention(heads, rope=Rope.read(p, heads.dim, "adjacent"))
     ffn = GatedMLP(p.integer("feed_forward_length", least=1))
