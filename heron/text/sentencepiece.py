@@ -10,9 +10,10 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from tokenizers import Tokenizer as Library
-from tokenizers import models, normalizers
+from tokenizers import models
 
 from heron.errors import TokenizerError
+from heron.text.charsmap import Charsmap
 from heron.text.parts import find_tokens
 
 SPACE = "▁"
@@ -48,8 +49,8 @@ class SentencePiece:
         self._normalize: Callable[[str], str] = str
         if preparation.charsmap:
             try:
-                self._normalize = normalizers.Precompiled(preparation.charsmap).normalize_str
-            except Exception as error:
+                self._normalize = Charsmap(preparation.charsmap)
+            except ValueError as error:
                 raise TokenizerError(f"tokenizer.ggml.precompiled_charsmap is damaged: {error}") from None
         frozen = preparation.frozen or {}
         self._frozen = dict(frozen)
