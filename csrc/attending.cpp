@@ -1,6 +1,7 @@
 #include "attending.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -33,6 +34,7 @@ Attending::Attending(const Attention& attention, const Frame& frame)
         keys_ = {Storage::f32, nullptr, shared * dim_ * 4, dim_ * 4};  // run() knows where they lie
         values_ = {Storage::f32, nullptr, shared * value_dim_ * 4, value_dim_ * 4};
     }
+    if (a_.slopes && f_.batch.parents) throw ProgramError("attention by distance cannot follow a tree of drafts");
     key_heads_ = keys_.entry_bytes / keys_.row_bytes;
     share_ = heads_ / key_heads_;
     tile_tokens_ = std::max<std::int64_t>(1, TILE_ROWS / share_);
@@ -212,7 +214,17 @@ void Attending::hide_other_branches(float* score, std::int64_t token, std::int64
     }
 }
 
+// To scores of the keys at [begin, begin + n): less, the farther they are from the query's place (ALiBi).
+void Attending::add_distances(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const {
+    const float slope = a_.slopes->values[static_cast<std::size_t>(head)];
+    for (std::int64_t i = 0; i < n; ++i) score[i] -= slope * static_cast<float>(std::abs(begin + i - place));
+}
+
 // One span of one item
+
+std::int64_t Attending::head_of(const Item& it, std::int64_t row) const {
+    return (it.head + row / it.rows_a_head) * share_ + row % it.rows_a_head % share_;
+}
 
 void Attending::load_queries(const Item& it, float* q) const {
     const std::int64_t n = share_ * dim_;
@@ -258,6 +270,7 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
         const std::int64_t token = it.tile.first + row % rows / share_;
         const auto [from, to] = seen(token, it.tile.s);
         float* score = w.score + row * SPAN;
+        if (a_.slopes) add_distances(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
         if (f_.batch.parents) hide_other_branches(score, token, it.tile.s, begin, end);
         w.low[row] = static_cast<int>(std::clamp<std::int64_t>(from - begin, 0, n));
         w.high[row] = static_cast<int>(std::clamp<std::int64_t>(to - begin, w.low[row], n));
@@ -292,8 +305,7 @@ void Attending::merge_rows(const Workspace& w, std::int64_t rows, const float* l
 
 void Attending::finish_rows(const Item& it, const Workspace& w) const {
     for (std::int64_t row = 0; row < it.rows; ++row) {
-        const std::int64_t within = row % it.rows_a_head, token = it.tile.first + within / share_;
-        const std::int64_t head = (it.head + row / it.rows_a_head) * share_ + within % share_;
+        const std::int64_t token = it.tile.first + row % it.rows_a_head / share_, head = head_of(it, row);
         float* acc = w.acc + row * value_dim_;
         if (a_.sinks) {  // a logit in the denominator that has no value
             std::fill(w.part_acc, w.part_acc + value_dim_, 0.0f);

@@ -21,7 +21,7 @@ struct Attention {
     float scale = 1, softcap = 0;
     bool causal = true;
     std::int64_t window = 0;
-    WeightPtr sinks;
+    WeightPtr sinks, slopes;
 };
 
 class Attending {
@@ -77,10 +77,12 @@ private:
     void choose_bundle();
     void lay_tiles();
     Item item(std::int64_t i) const;
+    std::int64_t head_of(const Item& item, std::int64_t row) const;  // the query head of a row
 
     Range seen(std::int64_t token, std::int64_t s) const;
     Range seen_by(const Tile& tile) const;
     std::int64_t depth(std::int64_t token, std::int64_t s) const;
+    void add_distances(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const;
     void hide_other_branches(float* score, std::int64_t token, std::int64_t s, std::int64_t begin, std::int64_t end) const;
 
     void load_queries(const Item& item, float* q) const;

@@ -38,6 +38,7 @@ Instruction attend(const Node& node, Shared&) {
     a->causal = with.number("causal") != 0;
     a->window = static_cast<std::int64_t>(with.number("window"));
     a->sinks = weight_of(node, 0);
+    a->slopes = weight_of(node, 2);
     if (node.fields.empty()) {
         a->key = node.inputs[1], a->value = node.inputs[2];
     } else {

@@ -84,7 +84,11 @@ def _random(name: str, parameter: torch.Tensor, sharp: float) -> torch.Tensor:
         return parameter + 0.3 * noise  # around what it is made as: 1 for most gains, 0 for biases
     if "embed" in name:
         return noise
-    scale = sharp if any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "q_b_proj", "query", "key", ".q.", ".k.")) else 1.0
+    scale = (
+        sharp
+        if any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "c_attn", "Wqkv", "q_b_proj", "query", "key", ".q.", ".k."))
+        else 1.0
+    )
     return noise * scale / math.sqrt(parameter.shape[-1])
 
 

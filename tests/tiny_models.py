@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import transformers as tf
+from tiny_layernorm import LAYERNORM
 from tiny_llamalike import LLAMALIKE
 
 SMALL: dict[str, Any] = {
@@ -75,7 +76,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
     ),
 }
 
-DECODERS |= LLAMALIKE
+DECODERS |= LLAMALIKE | LAYERNORM
 
 DEEPSEEK: dict[str, Any] = {
     "vocab_size": 61,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.errors import CheckpointError
+from heron.errors import CheckpointError, UnsupportedError
 
 
 class ValueType(IntEnum):
@@ -127,6 +127,12 @@ class Metadata(dict[str, Any]):
         if len(array) != layers or (array < 0).any():
             raise self._wrong(key, f"an integer, or an array of {layers} (one for each layer)")
         return array.tolist()
+
+    def expect(self, key: str, *known: Any) -> None:
+        """Raises UnsupportedError where the key has a value other than `known`: those that a family computes."""
+        if self.get(key) is not None and self[key] not in known:
+            names = " or ".join(map(repr, known))
+            raise UnsupportedError(f"{self.where}: {key} {describe(self[key])} is not supported, only {names}")
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.get(key)

@@ -167,7 +167,7 @@ class SplitQKV(Transform):
     """HF fuses q, k and v in one matrix, here `blk.N.attn_qkv`, which becomes attn_q, attn_k and attn_v.
 
     layout  "concat": all of q, then k, then v; "groups": for each key-value head its queries, then k, then v
-            (Falcon, InternLM 2; with as many heads as key-value heads that is GPT-NeoX' and BLOOM's [heads, 3, dim])
+            (InternLM 2; with as many heads as key-value heads that is [heads, 3, dim])
     """
 
     layout: str = "concat"

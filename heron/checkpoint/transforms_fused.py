@@ -1,12 +1,32 @@
-"""Layout notes for matrices that HF fuses and GGUF stores apart (see transforms.py)."""
+"""Layout notes for matrices that HF fuses, and GGUF stores apart or in another order (see transforms.py)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from heron.checkpoint.metadata import Metadata
-from heron.checkpoint.transforms import Tensors, Transform, matching, merge_grouped, split_grouped
+from heron.checkpoint.transforms import SplitQKV, Tensors, Transform, matching, merge_grouped, split_grouped
 from heron.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class UngroupQKV(SplitQKV):
+    """GGUF fuses q, k and v as HF does, but has all of q before k and v, where HF has them group by group (Falcon, GPT-NeoX)."""
+
+    layout: str = "groups"
+
+    def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
+        groups, sizes = self._sizes(metadata)
+        return dict(tensors) | {
+            name: merge_grouped(split_grouped(tensor, groups, sizes), 1) for name, tensor in matching(tensors, self.patterns)
+        }
+
+    def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
+        groups, sizes = self._sizes(metadata)
+        wholes = [groups * size for size in sizes]
+        return dict(tensors) | {
+            name: merge_grouped(split_grouped(tensor, 1, wholes), groups) for name, tensor in matching(tensors, self.patterns)
+        }
 
 
 @dataclass(frozen=True)

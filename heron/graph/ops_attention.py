@@ -40,7 +40,8 @@ def _attend(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     ``causal``; ``window`` > 0 (a token sees the last ``window`` tokens, itself included; both sides when not
     causal); ``softcap`` > 0 (cap tanh(x / cap)); ``buckets``, ``max_distance`` and ``bidirectional`` of
     weight 1. Weights: 0 sinks [H] or none (a logit in the denominator that has no value); 1 relative bias
-    [buckets, H] or none (Raffel et al. 2020).
+    [buckets, H] or none (Raffel et al. 2020); 2 slopes [H] or none (ALiBi, Press et al. 2021: slope times the distance
+    is taken from each score).
     """
     if len(inputs) == 1:
         return ((*inputs[0][:2], attrs["value_dim"]),)

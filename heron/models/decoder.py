@@ -44,21 +44,31 @@ class Head:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder-only language model. ``norm`` is the final one. ``embedding_scale`` multiplies the embeddings."""
+    """A decoder-only language model. ``norm`` is the final one.
+
+    Embeddings are multiplied by ``embedding_scale``; learned ones of ``positions`` places are added to them, where there
+    are any; and ``embedding_norm`` is applied.
+    """
 
     layers: tuple[Layer, ...]
     norm: Norm
     head: Head = Head()
     embedding_scale: float = 1.0
+    positions: int = 0
+    embedding_norm: Norm | None = None
     traits: Traits = field(default_factory=Traits)
 
     def graph(self, weights: Weights, hidden: int, vocab: int) -> Graph:
         """The ``forward`` entry: tokens [T], positions [P, T] -> logits [R, vocab]; marks ``hidden:i`` [T, hidden]."""
         b = ModelBuilder("forward", weights)
         tokens = b.input("tokens", (T,), "i32")
-        b.input("positions", (P, T), "i32")
+        positions = b.input("positions", (1 if self.positions else P, T), "i32")
         x = b.embed(tokens, b.weight("token_embd.weight", vocab, hidden, role="vocab"))
         x = b.insert_embeds(b.scale(x, self.embedding_scale))
+        if self.positions:
+            x = b.add(x, b.embed(b.reshape(positions, T), b.weight("position_embd.weight", self.positions, hidden)))
+        if self.embedding_norm:
+            x = self.embedding_norm.build(b, x, "token_embd_norm")
         delta: Value | None = None
         for i, layer in enumerate(self.layers):
             with b.layer(f"blk.{i}"):

@@ -65,9 +65,9 @@ Build = Callable[[Case], Value | tuple[Value, ...]]
 def attention(heads: int, shared: int, dim: int, value_dim: int, **attrs: Any) -> Build:
     def build(c: Case) -> Value:
         key, value, state = c.kv(shared, dim, value_dim, attrs.get("window", 0))
-        sinks = [c.weight(heads)] if attrs.get("sinks") else []
-        given = {k: v for k, v in attrs.items() if k != "sinks"}
-        return c.b.attention(c.x(heads, dim), key, value, state, sinks, scale=1.3 / dim**0.5, **({"causal": True} | given))
+        weights = [c.weight(heads) if attrs.get("sinks") else None, None, c.weight(heads, scale=0.02) if attrs.get("slopes") else None]
+        given = {k: v for k, v in attrs.items() if k not in ("sinks", "slopes")}
+        return c.b.attention(c.x(heads, dim), key, value, state, weights, scale=1.3 / dim**0.5, **({"causal": True} | given))
 
     return build
 
@@ -136,6 +136,8 @@ CASES: dict[str, Build] = {
     "attention, window": attention(6, 2, 16, 16, window=9),
     "attention, softcap": attention(4, 2, 16, 16, softcap=3.0),
     "attention, sinks": attention(4, 2, 16, 16, sinks=True),
+    "attention, slopes": attention(4, 2, 16, 16, slopes=True),
+    "attention, slopes and a window": attention(6, 2, 8, 8, slopes=True, window=5),
     "attention, both ways": attention(4, 2, 16, 16, causal=False),
     "attend without state": stateless(4, 2, 19, causal=False),
     "attend without state, window": stateless(4, 2, 19, causal=False, window=5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from heron.checkpoint.head_norms import StackHeadNorms
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.pairing import materialize
 from heron.checkpoint.tensor import MappedTensor, Tensor
@@ -21,7 +22,7 @@ from heron.checkpoint.transforms import (
     merge_grouped,
     split_grouped,
 )
-from heron.checkpoint.transforms_fused import SplitGateUp
+from heron.checkpoint.transforms_fused import SplitGateUp, UngroupQKV
 from heron.checkpoint.views import Const, RowSlice
 from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
@@ -69,6 +70,8 @@ CASES: dict[str, tuple[Transform, dict[str, Tensor]]] = {
     "squeeze": (Squeeze((r"blk\.\d+\.ssm_conv1d\.weight",)), {"blk.0.ssm_conv1d.weight": Const(values(5, 1, 4))}),
     "fused qkv": (SplitQKV(), {"blk.0.attn_qkv.weight": blocks(FUSED), "blk.0.attn_qkv.bias": Const(values(FUSED))}),
     "grouped qkv": (SplitQKV("groups"), {"blk.0.attn_qkv.weight": blocks(FUSED), "blk.0.attn_qkv.bias": Const(values(FUSED))}),
+    "ungrouped qkv": (UngroupQKV(), {"blk.0.attn_qkv.weight": blocks(FUSED), "blk.0.attn_qkv.bias": Const(values(FUSED))}),
+    "norms of heads": (StackHeadNorms(), {f"blk.0.attn_{x}_norm.{h}.weight": Const(values(DIM)) for x in "qk" for h in range(KV_HEADS)}),
     "experts": (StackExperts(), EXPERT_MATRICES),
     "latent attention": (SplitKVB(), {"blk.0.attn_kv_b.weight": Const(values(HEADS * (NOPE + VALUE), LORA))}),
 }

@@ -20,6 +20,8 @@ FAMILIES = (
     *("llama", "llama3", "mistral", "mixtral", "qwen2", "qwen3", "qwen3moe", "gemma3", "qwen3next", "deepseek2", *ENCODERS),
     *("gemma", "gemma2", "granite", "granitemoe-shared", "olmo2", "olmo3", "olmoe", "smollm3", "ernie4_5", "exaone4"),
     *("phi3", "phi3-long", "glm4"),
+    *("starcoder2", "phi2", "gptneox", "gptneox-in-turn", "gpt2", "stablelm", "stablelm-12b", "nemotron", "command-r"),
+    *("command-r-plus", "cohere2", "falcon", "falcon-40b", "bloom", "mpt-clipped"),
 )
 
 

@@ -55,6 +55,16 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "phi3-short": {"max_position_embeddings": 256, "original_max_position_embeddings": 256},  # the least context it makes
     "olmoe": {"num_key_value_heads": 4},  # key heads are not shared
     "olmoe-clipped": {**UNBIASED, "tie_word_embeddings": False, "num_key_value_heads": 4, "norm_topk_prob": False, "clip_qkv": None},
+    "starcoder2": {"sliding_window": None},
+    "starcoder2-plain": {"use_bias": True},
+    "gptneox-in-turn": {"attention_bias": True, "tie_word_embeddings": False},
+    "stablelm-12b": {"tie_word_embeddings": False},
+    "nemotron": {"head_dim": 12},  # a head is a part of the model's width
+    "nemotron-biased": {"tie_word_embeddings": False},
+    "command-r-plus": {**UNBIASED, "num_hidden_layers": 64},  # 64 layers: known by them
+    "cohere2": {"head_dim": 12},
+    "cohere2-biased": UNBIASED,
+    "falcon-heads": {"bias": False},
 }
 #: T5's positions reach 128, whatever the file says.
 T5_REACH = 128

@@ -112,9 +112,10 @@ def _softmax_values(scores: Array, seen: Bools, values: Array, sinks: Array | No
     return np.einsum("hqk,hkd->qhd", softmax(scores), values)
 
 
-def _attend(node: Node, q: Array, k: Array, v: Array, seen: Bools, distance: Ints, sinks: Array | None, bias: Array | None) -> Array:
+def _attend(node: Node, q: Array, k: Array, v: Array, seen: Bools, distance: Ints, score_weights: list[Array | None]) -> Array:
     """q [Q, H, Dk], k [K, Hkv, Dk], v [K, Hkv, Dv] of one sequence -> [Q, H, Dv]."""
     attrs, share = node.attrs, q.shape[1] // k.shape[1]
+    sinks, bias, slopes = score_weights
     k, v = (np.repeat(x.transpose(1, 0, 2), share, axis=0) for x in (k, v))
     scores = np.einsum("qhd,hkd->hqk", q, k) * np.float32(attrs["scale"])
     if cap := attrs.get("softcap", 0.0):
@@ -122,13 +123,17 @@ def _attend(node: Node, q: Array, k: Array, v: Array, seen: Bools, distance: Int
     if bias is not None:
         buckets = relative_buckets(distance, len(bias), attrs["max_distance"], attrs["bidirectional"])
         scores = scores + bias[buckets].transpose(2, 0, 1)
+    if slopes is not None:
+        scores = scores - slopes[:, None, None] * np.abs(distance).astype(np.float32)
     return _softmax_values(scores, seen, v, sinks)
 
 
 @kernel("attend")
 def attend(step: Step, node: Node, q: Array, k: Array | None = None, v: Array | None = None) -> tuple[Array, ...]:
     batch, attrs = step.batch, node.attrs
-    sinks, bias = weight(step, node, 0), weight(step, node, 1)
+    score_weights = [weight(step, node, i) for i in range(3)]
+    if score_weights[1] is not None or score_weights[2] is not None:
+        refuse_trees(batch, "attention by distance")
     parts = []
     for s in range(batch.sequences):
         mine = slice(batch.query_start[s], batch.query_start[s + 1])
@@ -140,7 +145,7 @@ def attend(step: Step, node: Node, q: Array, k: Array | None = None, v: Array | 
             key, value = (step.field(node.reads[0], name).read(at) for name in ("key", "value"))
         seen = visible(batch, s, keys, attrs["causal"], attrs.get("window", 0))
         distance = keys[None, :] - batch.places()[mine][:, None]
-        parts.append(_attend(node, q[mine], key, value, seen, distance, sinks, bias))
+        parts.append(_attend(node, q[mine], key, value, seen, distance, score_weights))
     return (np.concatenate(parts) if parts else np.zeros((0, q.shape[1], attrs.get("value_dim", 0)), np.float32),)
 
 

@@ -154,8 +154,8 @@ def heads_split(s: Sharding, values: Values) -> bool:
 
 
 def _cut_score_weights(s: Sharding, node: Node) -> tuple[Weight | None, ...]:
-    """Sinks [H] and relative bias [buckets, H], for this rank's heads."""
-    return tuple(None if w is None else s.part(w, i) for i, w in enumerate(node.weights))
+    """Sinks [H], relative bias [buckets, H] and slopes [H], for this rank's heads."""
+    return tuple(None if w is None else s.part(w, len(w.shape) - 1) for w in node.weights)
 
 
 @shards("attention", "attend")

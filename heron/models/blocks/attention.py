@@ -42,11 +42,21 @@ class Heads:
 
 @dataclass(frozen=True)
 class Score:
-    """What happens to q.k before the softmax. ``scale`` 0 means 1/sqrt(head dim); ``sinks`` reads ``attn_sinks``."""
+    """What happens to q.k before the softmax. ``scale`` 0 means 1/sqrt(head dim); ``sinks`` reads ``attn_sinks``.
+
+    ``alibi`` > 0: scores fall with distance, by slopes from 2^-(alibi / heads) to 2^-alibi (Press et al. 2021).
+    """
 
     scale: float = 0.0
     softcap: float = 0.0
     sinks: bool = False
+    alibi: float = 0.0
+
+    def slopes(self, heads: int) -> list[float]:
+        """One a head: powers of a ratio; for heads beyond a power of two, every other one of the next power's."""
+        whole = 2 ** (heads.bit_length() - 1)
+        first = [2.0 ** (-self.alibi * (i + 1) / whole) for i in range(whole)]
+        return first + [2.0 ** (-self.alibi * (2 * i + 1) / (2 * whole)) for i in range(heads - whole)]
 
 
 @dataclass(frozen=True)
@@ -144,12 +154,20 @@ class Attention:
         attrs: dict[str, Any] = {"scale": self.score.scale or h.dim**-0.5, "causal": self.mask.causal}
         attrs |= {"window": self.mask.window} if self.mask.window else {}
         attrs |= {"softcap": self.score.softcap} if self.score.softcap else {}
-        sinks = (b.weight("attn_sinks.weight", h.queries, role="head", unit=h.shared),) if self.score.sinks else ()
+        weights = self._score_weights(b)
         if not self.mask.cached:
-            return b.attend(query, key, value, weights=sinks, **attrs)
+            return b.attend(query, key, value, weights=weights, **attrs)
         fields = {"key": Field((h.key_values, h.dim)), "value": Field((h.key_values, h.values))}
         state = b.layer_state("kv", self.mask.group(), **fields)
-        return b.attention(query, key, value, state, sinks, **attrs)
+        return b.attention(query, key, value, state, weights, **attrs)
+
+    def _score_weights(self, b: ModelBuilder) -> tuple[Weight | None, ...]:
+        """Sinks, relative bias and slopes, up to the last that there is."""
+        heads, score = self.heads, self.score
+        sinks = b.weight("attn_sinks.weight", heads.queries, role="head", unit=heads.shared) if score.sinks else None
+        if score.alibi:
+            return sinks, None, b.constant(f"alibi.{score.alibi:g}", score.slopes(heads.queries))
+        return () if sinks is None else (sinks,)
 
     def _output(self, b: ModelBuilder, out: Value, x: Value) -> Value:
         h, width = self.heads, x.shape[-1]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from heron.graph.graph import Value
 from heron.models.builder import ModelBuilder
 
+#: What configurations call the tanh approximation of gelu, which is "gelu" here.
+TANH_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
+
 
 @dataclass(frozen=True)
 class GatedMLP:

@@ -37,3 +37,16 @@ class Norm:
             return b.add_rms_norm(x, delta, b.weight(f"{name}.weight", size), self.eps)
         total = b.add(x, delta)
         return total, self.build(b, total, name)
+
+
+@dataclass(frozen=True)
+class EachHead(Norm):
+    """A norm of heads, x [T, H, D], with a gain [H, D] for each head; nothing where the checkpoint has no such gain."""
+
+    def build(self, b: ModelBuilder, x: Value, name: str) -> Value:
+        heads, size = x.shape[1:]
+        assert isinstance(heads, int) and isinstance(size, int)
+        gain = b.maybe(f"{name}.weight", heads, size, role="head")
+        if gain is None:
+            return x
+        return b.rms_norm(x, gain, self.eps) if self.kind == "rms" else b.layer_norm(x, gain, None, self.eps)

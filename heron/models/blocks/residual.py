@@ -75,3 +75,17 @@ class PostNorm:
         _, middle = self.norm.enter(b, x, mixer.build(b, x), "attn_output_norm")
         _, out = self.norm.enter(b, middle, ffn.build(b, middle), "layer_output_norm")
         return x, out, None
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """``x += mixer(norm(x)) + ffn(norm(x))``: one norm for both, or, where ``ffn_norm`` names it, one for each."""
+
+    norm: Norm
+    mixer_norm: str = "attn_norm"
+    ffn_norm: str = ""
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
+        start, normed = self.norm.enter(b, x, delta, self.mixer_norm)
+        beside = self.norm.build(b, start, self.ffn_norm) if self.ffn_norm else normed
+        return start, start, b.add(mixer.build(b, normed), ffn.build(b, beside))
