@@ -52,7 +52,11 @@ void Program::add(const Node& node) {
     const auto maker = kernels().find(node.op);
     if (maker == kernels().end()) throw ProgramError("there is no native kernel for " + node.op);
     instructions_.push_back(maker->second(node, shared_));
-    for (const int field : node.fields) groups_.insert(runtime_->fields.at(static_cast<std::size_t>(field)).group);
+    for (const int field : node.fields) {
+        const int group = runtime_->fields.at(static_cast<std::size_t>(field)).group;
+        // A cross state is written by the encoder, whose tokens it holds, and only read by the decoder: nodes without outputs write.
+        groups_.insert({group, runtime_->groups.at(static_cast<std::size_t>(group)).cross && !node.outputs.empty()});
+    }
 }
 
 void Program::begin(const Symbols& symbols, const Batch& batch, const std::vector<char*>& given) {
@@ -83,14 +87,15 @@ void Program::place_tokens() {
 
 // Every block that holds a token of a sequence must be in its table and in the state's memory.
 void Program::check_tables() const {
-    for (const int g : groups_) {
+    for (const auto& [g, crossed] : groups_) {
         const Group& group = runtime_->groups[static_cast<std::size_t>(g)];
         const Table& table = frame_.batch.tables.at(static_cast<std::size_t>(g));
         const std::string where = "group " + group.name;
         if (group.units == 0) throw ProgramError("run() before allocate(): " + where + " has no room yet");
         if (!table.blocks) throw ProgramError(where + ": the batch has no block table for it");
+        if (crossed && !frame_.batch.cross_len) throw ProgramError(where + ": the batch does not say how long its sources are (cross_len)");
         for (std::int64_t s = 0; s < frame_.symbols[SEQUENCES]; ++s) {
-            const std::int64_t tokens = group.cross ? frame_.batch.cross_len[s] : frame_.batch.context_len[s];
+            const std::int64_t tokens = crossed ? frame_.batch.cross_len[s] : frame_.batch.context_len[s];
             const std::int64_t used = (tokens + group.block_size - 1) / group.block_size - (table.start ? table.start[s] : 0);
             if (used > table.width) {
                 throw ProgramError(where + ": sequence " + std::to_string(s) + " has " + std::to_string(tokens) + " tokens, and its table only " +

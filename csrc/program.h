@@ -13,6 +13,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "layout.h"
@@ -197,7 +198,7 @@ private:
     std::shared_ptr<Runtime> runtime_;
     std::vector<std::vector<Size>> planned_;
     std::vector<Instruction> instructions_;
-    std::set<int> groups_;  // whose tables the instructions read
+    std::set<std::pair<int, bool>> groups_;  // whose tables the instructions read, and whether as long as the sources are
     std::vector<std::int64_t> offsets_;
     Shared shared_;
     Frame frame_;

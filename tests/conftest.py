@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from coverage_table import pytest_addoption, pytest_configure, pytest_runtest_makereport, pytest_sessionfinish
+
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_runtest_makereport", "pytest_sessionfinish", "shared"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -31,6 +31,7 @@ def open_model(folder: Path) -> Model:
     return build_model(Checkpoint(folder))
 
 
+@pytest.mark.covers("ranks", "reference")
 def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
     model, tokens = open_model(made.folder), parity.prompt(61, LENGTH)
     expected = made.expected(tokens)
@@ -52,6 +53,7 @@ def test_a_rank_holds_about_half(made: parity.Tiny) -> None:
     assert any(node.op == "all_reduce" for node in part.entries["forward"].nodes)
 
 
+@pytest.mark.covers("adapters", "reference")
 def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> None:
     model = open_model(made.folder)
     adapters = {1: adapter(model, 1), 2: adapter(model, 2)}
@@ -72,6 +74,7 @@ def test_an_adapter_for_what_is_not_there_is_refused(made: parity.Tiny) -> None:
         attach(open_model(made.folder), ["blk.99.attn_q.weight"])
 
 
+@pytest.mark.covers("taps", "reference")
 def test_hidden_states_of_every_layer(made: parity.Tiny) -> None:
     model, tokens = open_model(made.folder), parity.prompt(61, LENGTH)
     with torch.no_grad():

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import parity
 import pytest
 import torch
 from adapters import adapter, matrices, merged
+from encoded import SOURCES, TARGETS, Encoded, differences
 from ranks import in_ranks
 from tiny_models import ENCODERS
 
-from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.graph.graph import Model
 from heron.graph.passes.lora import attach
 from heron.graph.passes.shard import shard
 from heron.models.registry import build_model
-
-SOURCES = [parity.prompt(61, 21, 1), parity.prompt(61, 5, 2), parity.prompt(61, 13, 3)]
-TARGETS = [[0, *parity.prompt(61, length, length)] for length in (16, 9, 4)]
-
-
-class Encoded(parity.Runner):
-    """Three sequences, encoded in one step, and decoded in one where there is a decoder."""
-
-    def results(self, chosen: Sequence[int] = (0, 0, 0), want: str = "") -> list[parity.Logits]:
-        """Of each sequence its hidden states, pooled vector, and logits (or the value that is wanted, of one entry)."""
-        lengths = np.array([len(s) for s in SOURCES], np.int32)
-        given: dict[str, Any] = {"cross": {"cross": self.tables["cross"]}} if "cross" in self.tables else {}
-        starts = np.cumsum([0, *lengths]).astype(np.int32)
-        adapters = np.array(chosen, np.int32)
-        batch = Batch(np.concatenate(SOURCES).astype(np.int32), starts, lengths, np.zeros(0, np.int32), adapter=adapters, **given)
-        outputs = tuple(self.model.entries["encode"].outputs)
-        encoded = self.executable.run("encode", batch, (want,) if want else outputs).arrays
-        found = list(np.split(encoded[want or "hidden"], starts[1:-1]))
-        found += list(encoded.get("pooled", ()))
-        if not want and "forward" in self.model.entries:
-            decoded = self.step(dict(enumerate(TARGETS)), cross_len=lengths, adapter=adapters)
-            found += [decoded[s]["logits"] for s in range(3)]
-        return found
-
-
-def differences(got: Sequence[parity.Logits], expected: Sequence[parity.Logits]) -> list[float]:
-    assert len(got) == len(expected) >= 3
-    return [parity.difference(g, e) for g, e in zip(got, expected, strict=True)]
 
 
 @pytest.fixture(scope="module", params=ENCODERS)
@@ -60,6 +30,7 @@ def open_model(folder: Path) -> Model:
     return build_model(Checkpoint(folder))
 
 
+@pytest.mark.covers("ranks", "reference")
 def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
     model = open_model(made.folder)
     expected = Encoded(model).results()
@@ -70,6 +41,7 @@ def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
     assert any(node.op == "all_reduce" for node in part.nodes)
 
 
+@pytest.mark.covers("adapters", "reference")
 def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> None:
     model = open_model(made.folder)
     adapters = {1: adapter(model, 1), 2: adapter(model, 2)}
@@ -84,6 +56,7 @@ def test_two_adapters_in_one_batch_equal_merged_weights(made: parity.Tiny) -> No
     assert parity.difference(got[0], alone[0][0]) > 0.1
 
 
+@pytest.mark.covers("taps", "reference")
 def test_hidden_states_of_every_layer(made: parity.Tiny) -> None:
     model = open_model(made.folder)
     encoder = made.hf.get_encoder() if "forward" in model.entries else made.hf

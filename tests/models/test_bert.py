@@ -44,6 +44,7 @@ def encode(model: Model, want: tuple[str, ...] = ("hidden", "pooled")) -> dict[s
     return dict(executable.run("encode", batch, want).arrays)
 
 
+@pytest.mark.covers("logits", "reference")
 def test_a_ragged_batch_gives_transformers_hidden_states(made: parity.Tiny) -> None:
     got = encode(build_model(Checkpoint(made.folder)), ("hidden", "hidden:1"))
     theirs = expected(made)
@@ -62,6 +63,7 @@ def test_pooling(made: parity.Tiny, kind: int, pool: Any) -> None:
     assert parity.difference(got, theirs) <= parity.TOLERANCE
 
 
+@pytest.mark.covers("GGUF", "reference")
 def test_written_as_gguf_it_computes_the_same(made: parity.Tiny, tmp_path: Path) -> None:
     checkpoint = Checkpoint(made.folder)
     write_gguf(tmp_path / "bert.gguf", checkpoint.metadata, checkpoint.tensors)
@@ -74,6 +76,7 @@ def test_attention_is_sharp_enough_to_see(made: parity.Tiny) -> None:
     assert made.sharpness(SENTENCES[2]) >= 1
 
 
+@pytest.mark.covers("keys", "reference")
 def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
     checkpoint = Checkpoint(made.folder)
     params = Params(checkpoint.metadata, "bert")

@@ -18,10 +18,12 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return parity.tiny(DECODERS[request.param](), tmp_path_factory.mktemp(request.param))
 
 
+@pytest.mark.covers("logits", "reference")
 def test_every_way_of_computing_gives_transformers_logits(made: parity.Tiny) -> None:
     parity.check_parity(made)
 
 
+@pytest.mark.covers("logits", "native")
 @pytest.mark.skipif(not native.available(), reason="the core is not compiled")
 def test_the_native_backend_computes_the_same(made: parity.Tiny) -> None:
     options = Options(kv_dtype="f32", activations="f32", threads=1)
@@ -32,10 +34,12 @@ def test_attention_is_sharp_enough_to_see(made: parity.Tiny) -> None:
     assert made.sharpness(parity.prompt(67, 40)) >= 1
 
 
+@pytest.mark.covers("keys", "reference")
 def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
     assert parity.check_sensitive(made)
 
 
+@pytest.mark.covers("GGUF", "reference")
 def test_written_as_gguf_it_computes_the_same(made: parity.Tiny) -> None:
     checkpoint = Checkpoint(made.folder)
     path = made.folder / "written.gguf"

@@ -93,6 +93,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
     return parity.tiny(VARIANTS["V3"], tmp_path_factory.mktemp("deepseek2"))
 
 
+@pytest.mark.covers("logits", "reference")
 def test_parity(made: parity.Tiny) -> None:
     assert made.sharpness(TOKENS) >= 1
     model = parity.check_parity(made)
@@ -128,6 +129,7 @@ def test_greedy_ignores_groups(tmp_path: Path) -> None:
     assert parity.difference(logits(Checkpoint(tmp_path)), made.expected(TOKENS)) <= parity.TOLERANCE
 
 
+@pytest.mark.covers("keys", "reference")
 def test_every_hyperparameter_matters(made: parity.Tiny) -> None:
     tried = {key.removeprefix("deepseek2.") for key in parity.check_sensitive(made)}
     assert {"attention.kv_lora_rank", "attention.key_length_mla", "expert_gating_func", "expert_weights_norm", "rope.freq_base"} <= tried
@@ -160,6 +162,7 @@ def test_metadata_are_ggufs(published: parity.Tiny) -> None:
     assert {key: metadata[f"deepseek2.{key}"] for key in expected} == expected
 
 
+@pytest.mark.covers("GGUF", "reference")
 def test_saved_as_gguf(made: parity.Tiny, tmp_path: Path) -> None:
     """GGUF rounds YaRN's numbers to f32, so the logits are not equal to the last bit."""
     checkpoint = Checkpoint(made.folder)

@@ -6,6 +6,8 @@ follows the definition; the tables below name each such difference, and the test
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,12 @@ import parity
 import pytest
 import transformers as tf
 from test_bert import SENTENCES, encode
-from test_internlm2 import internlm2
 from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
+from tiny_gguf import write_tiny
 from tiny_models import ENCODERS, EVERY, T5, YARN
-from tiny_vocabulary import vocabulary
 
 from heron.backends.reference import core
 from heron.checkpoint.checkpoint import Checkpoint
-from heron.checkpoint.gguf_writer import write_gguf
 from heron.models.registry import build_model
 
 pytestmark = pytest.mark.slow
@@ -82,15 +82,6 @@ def _table_of_gelu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(core.ACTIVATION, "gelu_erf", looked_up)
 
 
-def written(config: Any, folder: Path, **made: Any) -> Path:
-    """A GGUF file of a random model of this configuration, with a vocabulary."""
-    checkpoint = Checkpoint(parity.tiny(config, folder, **made).folder)
-    path = folder / "written.gguf"
-    named = {"general.name": "tiny"}  # tokens are looked for in models that are named phi-3
-    write_gguf(path, dict(checkpoint.metadata) | named | vocabulary(checkpoint.tensors["token_embd.weight"].shape[0]), checkpoint.tensors)
-    return path
-
-
 def adapted(config: Any, **changes: Any) -> Any:
     for name, value in changes.items():
         assert hasattr(config, name), name
@@ -109,36 +100,50 @@ def yarn(path: Path) -> dict[str, float]:
     return {k.rpartition(".")[2]: v for k, v in metadata.items() if k.endswith(("yarn_beta_fast", "yarn_beta_slow"))}
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_decoders(name: str, tmp_path: Path) -> None:
-    path = written(adapted(EVERY[name](), **ADAPTED.get(name, {})), tmp_path)
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> parity.Tiny:
+    """What a test asks for: a configuration, the class that makes a model of it, and how queries and keys are scaled."""
+    config, auto, sharp = request.param()
+    return parity.tiny(config, tmp_path, auto=auto, sharp=sharp)
+
+
+def of_each(models: Mapping[str, Callable[[], tuple[Any, Any, float]]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("made", models.values(), ids=models.keys(), indirect=True)
+
+
+def decoder(name: str) -> tuple[Any, Any, float]:
+    return adapted(EVERY[name](), **ADAPTED.get(name, {})), tf.AutoModelForCausalLM, 2.5
+
+
+def t5(variant: str) -> tuple[Any, Any, float]:
+    reach = {"relative_attention_max_distance": T5_REACH}
+    return tf.T5Config(**T5 | VARIANTS[variant] | reach), tf.AutoModelForSeq2SeqLM, 1.0
+
+
+@pytest.mark.covers("logits", "llama.cpp")
+@of_each({name: partial(decoder, name) for name in EVERY})
+def test_decoders(made: parity.Tiny) -> None:
+    path = write_tiny(made.folder)
     model = build_model(Checkpoint(path))
     tokens = parity.prompt(model.vocab_size, 40)
     theirs = peer.logits(path, tokens, **yarn(path))
     assert parity.difference(parity.whole(parity.Runner(model), tokens), theirs) <= bound(path)
 
 
-def test_internlm2(tmp_path: Path) -> None:
-    checkpoint, path, tokens = Checkpoint(internlm2(False, tmp_path).folder), tmp_path / "written.gguf", parity.prompt(67, 40)
-    write_gguf(path, dict(checkpoint.metadata) | vocabulary(67), checkpoint.tensors)
-    ours = parity.whole(parity.Runner(build_model(Checkpoint(path))), tokens)
-    assert parity.difference(ours, peer.logits(path, tokens)) <= EXACT
-
-
-@pytest.mark.parametrize("name", sorted(ENCODERS.keys() - {"t5"}))
-def test_encoders(name: str, tmp_path: Path) -> None:
-    config, auto, sharp = ENCODERS[name]()
-    path = written(config, tmp_path, auto=auto, sharp=sharp)
+@pytest.mark.covers("logits", "llama.cpp")
+@of_each({name: make for name, make in ENCODERS.items() if name != "t5"})
+def test_encoders(made: parity.Tiny) -> None:
+    path = write_tiny(made.folder)
     ours = encode(build_model(Checkpoint(path)))["hidden"]
     theirs = np.concatenate([peer.hidden(path, sentence) for sentence in SENTENCES])
     assert parity.difference(ours, theirs) <= bound(path)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_t5(variant: str, tmp_path: Path) -> None:
+@pytest.mark.covers("logits", "llama.cpp")
+@of_each({variant: partial(t5, variant) for variant in VARIANTS})
+def test_t5(made: parity.Tiny) -> None:
     """llama.cpp leaves out the scale of tied logits, which moves no token before another."""
-    config = tf.T5Config(**T5 | VARIANTS[variant] | {"relative_attention_max_distance": T5_REACH})
-    path = written(config, tmp_path, auto=tf.AutoModelForSeq2SeqLM, sharp=1.0)
+    path = write_tiny(made.folder)
     checkpoint = Checkpoint(path)
     ours = parity.whole(WithSources(build_model(checkpoint)), TARGETS[0]) / checkpoint.metadata["t5.logit_scale"]
     theirs = peer.translated(path, SOURCES[0], TARGETS[0])

@@ -79,16 +79,19 @@ def model(published: parity.Tiny) -> Model:
     return build_model(Checkpoint(published.folder))
 
 
+@pytest.mark.covers("logits", "reference")
 def test_parity(made: parity.Tiny) -> None:
     assert made.sharpness(parity.prompt(61, 40)) >= 1
     parity.check_parity(made)
 
 
+@pytest.mark.covers("keys", "reference")
 def test_every_hyperparameter_matters(made: parity.Tiny) -> None:
     tried = parity.check_sensitive(made)
     assert {"qwen3next.expert_weights_norm", "qwen3next.rope.dimension_count", "qwen3next.ssm.group_count"} <= set(tried)
 
 
+@pytest.mark.covers("GGUF", "reference")
 def test_saved_as_gguf(made: parity.Tiny, tmp_path: Path) -> None:
     checkpoint, tokens = Checkpoint(made.folder), parity.prompt(61, 40)
     write_gguf(tmp_path / "tiny.gguf", checkpoint.metadata, checkpoint.tensors)

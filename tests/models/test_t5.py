@@ -62,18 +62,21 @@ class WithSources(parity.Runner):
         return super().batch(parts, cross_len=self.lengths[list(parts)], **fields)
 
 
+@pytest.mark.covers("logits", "reference")
 @pytest.mark.parametrize("way", [parity.whole, parity.chunks, parity.one_by_one])
 def test_every_way_of_decoding_gives_transformers_logits(made: parity.Tiny, way: Any) -> None:
     got = way(WithSources(build_model(Checkpoint(made.folder))), TARGETS[0])
     assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
 
 
+@pytest.mark.covers("logits", "reference")
 def test_a_ragged_mixture_reads_each_its_own_source(made: parity.Tiny) -> None:
     results = parity.ragged(WithSources(build_model(Checkpoint(made.folder))), TARGETS)
     for s, got in enumerate(results):
         assert parity.difference(got, expected(made, s)) <= parity.TOLERANCE
 
 
+@pytest.mark.covers("keys", "reference")
 def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
     checkpoint = Checkpoint(made.folder)
     params = Params(checkpoint.metadata, "t5")

@@ -1,0 +1,23 @@
+"""`heron info` and `heron run` on a GGUF file of every family."""
+
+from __future__ import annotations
+
+import parity
+import pytest
+from tiny_gguf import check_commands
+from tiny_models import EVERY
+
+from heron.backends import native
+
+pytestmark = pytest.mark.skipif(not native.available(), reason="the core is not compiled")
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
+    return parity.tiny(EVERY[request.param](), tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.mark.covers("command", "native")
+@pytest.mark.parametrize("made", EVERY, indirect=True)
+def test_the_commands(made: parity.Tiny) -> None:
+    check_commands(made)
