@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import parity
 import transformers as tf
+from tiny_internlm2 import internlm2
 from tiny_layernorm import LAYERNORM
 from tiny_llamalike import LLAMALIKE
 
@@ -155,3 +158,13 @@ ENCODERS: dict[str, Callable[[], tuple[Any, Any, float]]] = {
     ),
     "t5": lambda: (tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), tf.AutoModelForSeq2SeqLM, 1.0),
 }
+
+
+def make(name: str, folder: Path) -> parity.Tiny:
+    """The model of this name, saved to ``folder``."""
+    if name == "internlm2":
+        return internlm2(folder)
+    if name in EVERY:
+        return parity.tiny(EVERY[name](), folder)
+    config, auto, sharp = ENCODERS[name]()
+    return parity.tiny(config, folder, auto=auto, sharp=sharp)

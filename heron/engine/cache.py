@@ -49,6 +49,22 @@ class Sequence:
         self._blocks: dict[str, list[int]] = {name: [] for name, g in cache.groups.items() if g.kind == "token"}
         self._start = dict.fromkeys(self._blocks, 0)  # blocks given back from the front, for windows
         self._slot = {name: 0 for name, g in cache.groups.items() if g.kind == "slot"}
+        self._cross: dict[str, list[int]] = {name: [] for name, g in cache.groups.items() if g.kind == "cross"}
+        self._source_length = 0
+
+    def read(self, source: list[int]) -> Batch:
+        """Begin anew with another source; return the step that encodes it."""
+        self._truncate(0)
+        self._source_length = count = len(source)
+        for name, blocks in self._cross.items():
+            need = -(-count // self.cache.groups[name].block_size)
+            self.cache.give(name, blocks[need:])
+            blocks[need:] = [self.cache.take(name) for _ in range(need - len(blocks))]
+        tokens, length = np.asarray(source, np.int32), np.array([count], np.int32)
+        return Batch(tokens, np.array([0, count], np.int32), length, np.zeros(0, np.int32), cross=self._cross_tables())
+
+    def _cross_tables(self) -> dict[str, NDArray[np.int32]]:
+        return {name: np.array([blocks], np.int32) for name, blocks in self._cross.items()}
 
     def append(self, tokens: list[int], rows: Iterable[int]) -> Batch:
         """Make room for more tokens and return the step that computes them; ``rows`` of them give logits."""
@@ -72,6 +88,8 @@ class Sequence:
             table_start={name: np.array([start], np.int32) for name, start in self._start.items()},
             slot_read=np.array([slot if before else 0], np.int32),
             slot_write=np.array([[slot]], np.int32),
+            cross=self._cross_tables(),
+            cross_len=np.array([self._source_length], np.int32),
         )
 
     def _give_back(self, name: str, first: int) -> None:

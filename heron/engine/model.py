@@ -90,9 +90,9 @@ class Model:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
-        if "encode" in self.graph_model.entries:
-            what = f"{checkpoint.path}: {checkpoint.architecture} has an encoder"
-            raise UnsupportedError(f"{what}, and this version generates text with decoders alone; run its graph through heron.backends")
+        if "forward" not in self.graph_model.entries:
+            what = f"{checkpoint.path}: {checkpoint.architecture} is an encoder"
+            raise UnsupportedError(f"{what}, which gives no text; run its graph through heron.backends")
         self.tokenizer = Tokenizer.from_checkpoint(checkpoint)
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
         self.context_length = self._context(ctx_size)
@@ -159,6 +159,7 @@ class Model:
     ) -> Generation | Iterator[Piece]:
         """Continue ``prompt``: text, token ids, or chat messages (``[{"role": "user", "content": ...}]``).
 
+        An encoder-decoder reads the prompt with its encoder, and generates from its own start.
         Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
         the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
         """
@@ -182,6 +183,7 @@ class Model:
         self.timings, self.finish_reason = Timings(), "length"
         sampler = make_sampler(params)
         self.seed = sampler.seed
+        ids = self._begin(ids)
         sampler.accept(ids)
         stops = StopStrings(params.stop)
         ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
@@ -213,10 +215,20 @@ class Model:
             if text:
                 yield Piece(text, sampled.token, sampled.logprob)
 
+    def _begin(self, ids: list[int]) -> list[int]:
+        """The tokens that decoding continues: the prompt, or the start token where an encoder reads the prompt, as it now does."""
+        start = self.graph_model.decoder_start
+        if start is None:
+            return ids
+        self.executable.run("encode", self._sequence.read(ids), ("hidden",))
+        self.timings.prompt_tokens = len(ids)
+        return [start]
+
     def _prefill(self, ids: list[int]) -> NDArray[np.float32]:
         """The logits after the last of ``ids``. What the cache already holds of them is not computed again."""
         at = self._sequence.keep_prefix(ids)
-        self.timings.cached_tokens, self.timings.prompt_tokens = at, len(ids) - at
+        self.timings.cached_tokens = at
+        self.timings.prompt_tokens += len(ids) - at
         while True:
             chunk = ids[at : at + PREFILL_CHUNK]
             at += len(chunk)
@@ -235,12 +247,21 @@ class Model:
             raise BackendError("the model computed logits that are not finite; its weights may be damaged")
         return result["logits"][0] if wanted else np.zeros(0, np.float32)
 
-    def logits(self, tokens: SequenceOf[int]) -> NDArray[np.float32]:
-        """float32 [T, vocab]: the logits after each token of a sequence that begins with ``tokens``."""
+    def logits(self, tokens: SequenceOf[int], source: Prompt | None = None) -> NDArray[np.float32]:
+        """float32 [T, vocab]: the logits after each token of a sequence that begins with ``tokens``.
+
+        An encoder-decoder needs the ``source`` that its encoder reads, and ``tokens`` are its decoder's.
+        """
+        if (source is None) != (self.graph_model.decoder_start is None):
+            raise RequestError("logits takes a source where the model is an encoder-decoder, and only there")
         ids = self.encode(list(tokens))
         if len(ids) > self.context_length:
             self._fits(ids)
         self._sequence.keep_prefix([])
+        if source is not None:
+            read = self.encode(source)
+            self._fits(read)
+            self._begin(read)
         parts = []
         for at in range(0, len(ids), PREFILL_CHUNK):
             chunk = ids[at : at + PREFILL_CHUNK]

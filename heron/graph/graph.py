@@ -160,7 +160,10 @@ class Traits:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Entries (``forward``; for encoders and encoder-decoders ``encode``) over one set of weights and states."""
+    """Entries (``forward``; for encoders and encoder-decoders ``encode``) over one set of weights and states.
+
+    ``decoder_start`` is the token that decoding begins with where the prompt goes to ``encode``.
+    """
 
     architecture: str
     entries: Mapping[str, Graph]
@@ -168,6 +171,7 @@ class Model:
     vocab_size: int
     hidden_size: int
     traits: Traits = Traits()
+    decoder_start: int | None = None
 
     @property
     def groups(self) -> dict[str, Group]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from heron.errors import CheckpointError
 from heron.graph.dims import P, T
 from heron.graph.graph import Field, Graph, Group, Model, State, Value, Weight
 from heron.models.blocks.attention import Heads
@@ -89,6 +90,7 @@ class EncoderDecoder:
     ffn: Sublayer
     norm: Norm
     head: Head
+    start: int  # the token that decoding begins with
 
     def encode(self, weights: Weights, hidden: int, vocab: int) -> Graph:
         """Source tokens [T] -> hidden [T, hidden]; writes the cross states; marks ``hidden:i``."""
@@ -130,5 +132,7 @@ class EncoderDecoder:
 
     def model(self, p: Params, weights: Weights) -> Model:
         vocab = vocabulary(p, weights)
+        if self.start >= vocab:
+            raise CheckpointError(f"{p.where}: decoding begins with token {self.start}, and there are {vocab}; convert the file again")
         entries = {"encode": self.encode(weights, p.hidden, vocab), "forward": self.forward(weights, p.hidden, vocab)}
-        return Model(p.architecture, entries, p.context_length, vocab, p.hidden)
+        return Model(p.architecture, entries, p.context_length, vocab, p.hidden, decoder_start=self.start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import parity
 import pytest
 from encoded import Encoded, differences
-from tiny_models import ENCODERS, OTHERS
+from tiny_models import ENCODERS, OTHERS, make
 
 from heron.backends import native
 from heron.backends.base import Executable, Options
@@ -23,9 +23,7 @@ def prepare(model: Model, options: Options) -> Executable:
 
 @pytest.fixture(scope="module")
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    name = request.param
-    config, *how = ENCODERS[name]() if name in ENCODERS else (OTHERS[name](),)
-    return parity.tiny(config, tmp_path_factory.mktemp(name), **dict(zip(("auto", "sharp"), how, strict=False)))
+    return make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 @pytest.mark.covers("logits", "native")

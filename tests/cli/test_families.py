@@ -5,7 +5,7 @@ from __future__ import annotations
 import parity
 import pytest
 from tiny_gguf import check_commands
-from tiny_models import EVERY
+from tiny_models import EVERY, make
 
 from heron.backends import native
 
@@ -14,10 +14,10 @@ pytestmark = pytest.mark.skipif(not native.available(), reason="the core is not 
 
 @pytest.fixture
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    return parity.tiny(EVERY[request.param](), tmp_path_factory.mktemp("tiny"))
+    return make(request.param, tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.mark.covers("command", "native")
-@pytest.mark.parametrize("made", EVERY, indirect=True)
+@pytest.mark.parametrize("made", [*EVERY, "t5"], indirect=True)
 def test_the_commands(made: parity.Tiny) -> None:
     check_commands(made)

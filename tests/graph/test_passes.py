@@ -10,7 +10,7 @@ import pytest
 import torch
 from adapters import adapter, matrices, merged
 from ranks import in_ranks
-from tiny_models import EVERY
+from tiny_models import EVERY, make
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.errors import UnsupportedError
@@ -22,9 +22,9 @@ from heron.models.registry import build_model
 LENGTH = 30
 
 
-@pytest.fixture(scope="module", params=EVERY)
+@pytest.fixture(scope="module", params=[*EVERY, "internlm2"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    return parity.tiny(EVERY[request.param](), tmp_path_factory.mktemp(request.param))
+    return make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def open_model(folder: Path) -> Model:

@@ -11,7 +11,7 @@ import torch
 from adapters import adapter, matrices, merged
 from encoded import SOURCES, TARGETS, Encoded, differences
 from ranks import in_ranks
-from tiny_models import ENCODERS
+from tiny_models import ENCODERS, make
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.graph.graph import Model
@@ -22,8 +22,7 @@ from heron.models.registry import build_model
 
 @pytest.fixture(scope="module", params=ENCODERS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    config, auto, sharp = ENCODERS[request.param]()
-    return parity.tiny(config, tmp_path_factory.mktemp(request.param), auto=auto, sharp=sharp)
+    return make(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def open_model(folder: Path) -> Model:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import re
-
 import llama_cpp_peer as peer
-import numpy as np
 import parity
 import pytest
-import transformers
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from tiny_gguf import check_commands, write_tiny
+from tiny_internlm2 import DIM, HIDDEN, KV_HEADS, internlm2
 
 from heron.backends import native
 from heron.backends.base import Options
@@ -20,57 +14,10 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.models.registry import build_model
 
-HEADS, KV_HEADS, DIM, HIDDEN = 6, 3, 8, 48
-NAMES = {
-    "embed_tokens": "tok_embeddings",
-    "input_layernorm": "attention_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.o_proj": "attention.wo",
-    "mlp.gate_proj": "feed_forward.w1",
-    "mlp.up_proj": "feed_forward.w3",
-    "mlp.down_proj": "feed_forward.w2",
-    "lm_head": "output",
-}
-
-Tensors = dict[str, NDArray[np.float32]]
-
-
-def grouped(q: NDArray[np.float32], k: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:
-    """For each key-value head: its queries, its key, its value (modeling_internlm2.py: ``b q (h gs d)``)."""
-    parts = [x.reshape(KV_HEADS, -1, DIM, *x.shape[1:]) for x in (q, k, v)]
-    return np.concatenate(parts, axis=1).reshape(-1, *q.shape[1:])
-
-
-def internlm(llama: Tensors) -> Tensors:
-    """The same weights under InternLM's names and in its layout."""
-    made: Tensors = {}
-    for name, values in llama.items():
-        if match := re.fullmatch(r"(.*)\.self_attn\.q_proj\.(weight|bias)", name):
-            stem, kind = match.groups()
-            made[f"{stem}.attention.wqkv.{kind}"] = grouped(*(llama[f"{stem}.self_attn.{part}_proj.{kind}"] for part in "qkv"))
-        elif not re.search(r"self_attn\.[kv]_proj", name):
-            for theirs, ours in NAMES.items():
-                name = name.replace(theirs, ours)
-            made[name] = values
-    return made
-
 
 @pytest.fixture(scope="module", params=["plain", "biased"])
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
-    bias, sizes = request.param == "biased", {"num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "hidden_size": HIDDEN}
-    config = transformers.LlamaConfig(
-        **sizes, vocab_size=67, intermediate_size=80, num_hidden_layers=2, attention_bias=bias, rope_theta=500.0, pad_token_id=0
-    )
-    llama = parity.tiny(config, tmp_path_factory.mktemp("llama"))
-    folder = tmp_path_factory.mktemp("internlm2")
-    save_file(internlm(load_file(llama.folder / "model.safetensors")), folder / "model.safetensors")
-    stored = json.loads((llama.folder / "config.json").read_text())
-    rope = {"rope_theta": 500.0, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
-    kept = {
-        k: stored[k] for k in (*sizes, "vocab_size", "intermediate_size", "num_hidden_layers", "rms_norm_eps", "max_position_embeddings")
-    }
-    (folder / "config.json").write_text(json.dumps({"model_type": "internlm2", "bias": bias, "tie_word_embeddings": False, **kept, **rope}))
-    return parity.Tiny(folder, llama.hf)
+    return internlm2(tmp_path_factory.mktemp("internlm2"), bias=request.param == "biased")
 
 
 @pytest.mark.covers("logits", "reference")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 import torch
 import transformers as tf
 from ranks import in_ranks
+from tiny_gguf import write_tiny
 from tiny_models import T5
 
 import heron
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
-from heron.errors import HeronError, UnsupportedError
+from heron.checkpoint.gguf_writer import write_gguf
+from heron.errors import CheckpointError, HeronError, RequestError, UnsupportedError
 from heron.graph.graph import Model
 from heron.graph.passes.shard import shard
 from heron.models.builder import Weights
@@ -82,13 +85,21 @@ def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
     params = Params(checkpoint.metadata, "t5")
     FAMILIES["t5"](params).model(params, Weights(checkpoint))
     right = expected(made, 0)
-    for key in sorted(params.seen - {"t5.context_length"}):
+    for key in sorted(params.seen - {"t5.context_length", "t5.decoder_start_token_id"}):
         changed = Params(dict(checkpoint.metadata) | {key: parity.perturbed(checkpoint.metadata[key])}, "t5")
         try:
             got = parity.whole(WithSources(FAMILIES["t5"](changed).model(changed, Weights(checkpoint))), TARGETS[0])
         except HeronError:
             continue
         assert parity.difference(got, right) > 10 * parity.TOLERANCE, key
+
+
+@pytest.mark.covers("GGUF", "reference")
+def test_written_as_gguf_it_computes_the_same(made: parity.Tiny, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(made.folder)
+    write_gguf(tmp_path / "t5.gguf", checkpoint.metadata, checkpoint.tensors)
+    again, once = (parity.whole(WithSources(build_model(c)), TARGETS[0]) for c in (Checkpoint(tmp_path / "t5.gguf"), checkpoint))
+    np.testing.assert_array_equal(again, once)
 
 
 def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
@@ -99,9 +110,28 @@ def test_two_ranks_compute_what_one_does(made: parity.Tiny) -> None:
     assert shard(model, 0, 2).states["dec.blk.0.cross"].field("key").shape == (2, 10)
 
 
-def test_generating_with_an_encoder_is_refused_clearly(made: parity.Tiny) -> None:
-    with pytest.raises(UnsupportedError, match="has an encoder"):
-        heron.load(made.folder)
+def test_generation_reads_the_prompt_and_begins_anew(made: parity.Tiny) -> None:
+    """Two prompts in turn, the second one longer: greedy tokens are transformers', and so are the logits."""
+    model = heron.load(write_tiny(made.folder), backend="reference", kv_dtype="f32")
+    for s in (1, 0):
+        source = torch.tensor([SOURCES[s]])
+        theirs = made.hf.generate(source, max_new_tokens=20, do_sample=False, num_beams=1, eos_token_id=None, pad_token_id=0)
+        answer = model.generate(SOURCES[s], temperature=0, max_tokens=20, ignore_eos=True)
+        assert [0, *answer.tokens] == theirs[0].tolist()
+        assert answer.timings.prompt_tokens == len(SOURCES[s]) + 1
+        assert parity.difference(model.logits(TARGETS[s], SOURCES[s]), expected(made, s)) <= parity.TOLERANCE
+    with pytest.raises(RequestError, match="takes a source"):
+        model.logits(TARGETS[0])
+    with pytest.raises(RequestError, match="the prompt has 512 tokens"):
+        model.generate([1] * 512)
+    assert model.generate(SOURCES[1], temperature=0, max_tokens=600, ignore_eos=True).finish_reason == "length"
+
+
+def test_a_start_outside_the_vocabulary_is_refused(made: parity.Tiny) -> None:
+    checkpoint = Checkpoint(made.folder)
+    params = Params(dict(checkpoint.metadata) | {"t5.decoder_start_token_id": 61}, "t5")
+    with pytest.raises(CheckpointError, match="begins with token 61"):
+        FAMILIES["t5"](params).model(params, Weights(checkpoint))
 
 
 def test_another_feed_forward_block_is_refused(tmp_path: Any) -> None:

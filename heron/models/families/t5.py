@@ -56,4 +56,5 @@ def t5(p: Params) -> EncoderDecoder:
         GatedMLP(width, "gelu") if activation == "gelu" else MLP(width, "relu"),
         Norm(p.rms_eps),
         Head(scale=p.number("logit_scale", 1.0)),
+        p.integer("decoder_start_token_id", 0, least=0),
     )
