@@ -7,16 +7,13 @@ The order of the float32 operations is ggml's, so results are equal to its own b
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.errors import UnsupportedError
+from heron.quant import decode_grids
+from heron.quant.bits import Blocks, Floats, f32, per_group, split, unpack
 from heron.quant.formats import Format
-
-Blocks = NDArray[Any]
-Floats = NDArray[np.float32]
 
 # Blocks decoded at a time: enough for numpy to be quick, few enough for the temporaries to stay in the cache.
 _CHUNK_ELEMENTS = 1 << 18
@@ -27,13 +24,8 @@ _E2M1_DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -1
 
 
 def dequantize(fmt: Format, raw: NDArray[np.uint8]) -> Floats:
-    """Decode rows: uint8 [..., row_bytes] -> float32 [..., n].
-
-    Raises UnsupportedError for a format without a decoder.
-    """
-    decode = _DECODERS.get(fmt.name)
-    if decode is None:
-        raise UnsupportedError(f"{fmt.name} tensors cannot be decoded by this version of Heron; it reads {', '.join(_DECODERS)}")
+    """Decode rows: uint8 [..., row_bytes] -> float32 [..., n]."""
+    decode = _DECODERS[fmt.name]
     blocks = np.ascontiguousarray(raw).reshape(-1).view(fmt.layout)
     out = np.empty((len(blocks), fmt.block), np.float32)
     step = max(1, _CHUNK_ELEMENTS // fmt.block)
@@ -42,24 +34,6 @@ def dequantize(fmt: Format, raw: NDArray[np.uint8]) -> Floats:
         for start in range(0, len(blocks), step):
             out[start : start + step] = decode(blocks[start : start + step])
     return out.reshape(*raw.shape[:-1], raw.shape[-1] // fmt.bytes * fmt.block)
-
-
-def _f32(field: NDArray[Any]) -> Floats:
-    """A scale per block [B] as float32 [B, 1]."""
-    return field.astype(np.float32)[:, None]
-
-
-def _unpack(packed: NDArray[np.uint8], run: int, bits: int) -> NDArray[np.uint8]:
-    """[B, bytes] -> [B, values]: each run of `run` bytes holds its lowest `bits` bits first, then the next, ..."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)[:, None]
-    lanes = packed.reshape(len(packed), -1, 1, run) >> shifts
-    return (lanes & np.uint8((1 << bits) - 1)).reshape(len(packed), -1)
-
-
-def _per_group(scales: Floats, values: NDArray[Any]) -> Floats:
-    """Scales [B, G] times values [B, n], each scale over n/G neighbours."""
-    groups = scales.shape[1]
-    return (scales[:, :, None] * values.reshape(len(values), groups, -1).astype(np.float32)).reshape(len(values), -1)
 
 
 def _plain(b: Blocks) -> Floats:
@@ -71,41 +45,40 @@ def _bf16(b: Blocks) -> Floats:
 
 
 def _q4_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * (_unpack(b["qs"], 16, 4).astype(np.float32) - 8)
+    return f32(b["d"]) * (unpack(b["qs"], 16, 4).astype(np.float32) - 8)
 
 
 def _q4_1(b: Blocks) -> Floats:
-    return _f32(b["d"]) * _unpack(b["qs"], 16, 4).astype(np.float32) + _f32(b["m"])
+    return f32(b["d"]) * unpack(b["qs"], 16, 4).astype(np.float32) + f32(b["m"])
 
 
 def _fifth_bits(b: Blocks) -> NDArray[np.uint8]:
-    bits = (b["qh"][:, None] >> np.arange(32, dtype=np.uint32)) & np.uint32(1)
-    return _unpack(b["qs"], 16, 4) | (bits.astype(np.uint8) << np.uint8(4))
+    return unpack(b["qs"], 16, 4) | (split(b["qh"][:, None], 32, 1).astype(np.uint8) << np.uint8(4))
 
 
 def _q5_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * (_fifth_bits(b).astype(np.float32) - 16)
+    return f32(b["d"]) * (_fifth_bits(b).astype(np.float32) - 16)
 
 
 def _q5_1(b: Blocks) -> Floats:
-    return _f32(b["d"]) * _fifth_bits(b).astype(np.float32) + _f32(b["m"])
+    return f32(b["d"]) * _fifth_bits(b).astype(np.float32) + f32(b["m"])
 
 
 def _q8_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * b["qs"].astype(np.float32)
+    return f32(b["d"]) * b["qs"].astype(np.float32)
 
 
 def _q2_k(b: Blocks) -> Floats:
-    scales, minima = _f32(b["d"]) * (b["scales"] & 15).astype(np.float32), _f32(b["dmin"]) * (b["scales"] >> 4).astype(np.float32)
-    return _per_group(scales, _unpack(b["qs"], 32, 2)) - np.repeat(minima, 16, axis=1)
+    scales, minima = f32(b["d"]) * (b["scales"] & 15).astype(np.float32), f32(b["dmin"]) * (b["scales"] >> 4).astype(np.float32)
+    return per_group(scales, unpack(b["qs"], 32, 2)) - np.repeat(minima, 16, axis=1)
 
 
 def _q3_k(b: Blocks) -> Floats:
-    low, high = _unpack(b["scales"][:, :8], 8, 4), _unpack(b["scales"][:, 8:], 4, 2)
+    low, high = unpack(b["scales"][:, :8], 8, 4), unpack(b["scales"][:, 8:], 4, 2)
     scales = (low | (high << np.uint8(4))).astype(np.float32) - 32
     # A set high bit means "nothing to subtract".
-    values = _unpack(b["qs"], 32, 2).astype(np.float32) - 4 * (1 - _unpack(b["qh"], 32, 1).astype(np.float32))
-    return _per_group(_f32(b["d"]) * scales, values)
+    values = unpack(b["qs"], 32, 2).astype(np.float32) - 4 * (1 - unpack(b["qh"], 32, 1).astype(np.float32))
+    return per_group(f32(b["d"]) * scales, values)
 
 
 def _scales_and_minima(b: Blocks) -> tuple[Floats, Floats]:
@@ -113,34 +86,34 @@ def _scales_and_minima(b: Blocks) -> tuple[Floats, Floats]:
     first, second, last = b["scales"][:, :4], b["scales"][:, 4:8], b["scales"][:, 8:]
     scales = np.concatenate([first & 63, (last & 15) | (first >> 6 << 4)], axis=1)
     minima = np.concatenate([second & 63, (last >> 4) | (second >> 6 << 4)], axis=1)
-    return _f32(b["d"]) * scales.astype(np.float32), _f32(b["dmin"]) * minima.astype(np.float32)
+    return f32(b["d"]) * scales.astype(np.float32), f32(b["dmin"]) * minima.astype(np.float32)
 
 
 def _q4_k(b: Blocks) -> Floats:
     scales, minima = _scales_and_minima(b)
-    return _per_group(scales, _unpack(b["qs"], 32, 4)) - np.repeat(minima, 32, axis=1)
+    return per_group(scales, unpack(b["qs"], 32, 4)) - np.repeat(minima, 32, axis=1)
 
 
 def _q5_k(b: Blocks) -> Floats:
     scales, minima = _scales_and_minima(b)
-    values = _unpack(b["qs"], 32, 4) | (_unpack(b["qh"], 32, 1) << np.uint8(4))
-    return _per_group(scales, values) - np.repeat(minima, 32, axis=1)
+    values = unpack(b["qs"], 32, 4) | (unpack(b["qh"], 32, 1) << np.uint8(4))
+    return per_group(scales, values) - np.repeat(minima, 32, axis=1)
 
 
 def _q6_k(b: Blocks) -> Floats:
-    values = _unpack(b["ql"], 64, 4) | (_unpack(b["qh"], 32, 2) << np.uint8(4))
-    return _per_group(_f32(b["d"]) * b["scales"].astype(np.float32), values.astype(np.float32) - 32)
+    values = unpack(b["ql"], 64, 4) | (unpack(b["qh"], 32, 2) << np.uint8(4))
+    return per_group(f32(b["d"]) * b["scales"].astype(np.float32), values.astype(np.float32) - 32)
 
 
 def _iq4_nl(b: Blocks) -> Floats:
-    return _f32(b["d"]) * _IQ4_VALUES[_unpack(b["qs"], 16, 4)]
+    return f32(b["d"]) * _IQ4_VALUES[unpack(b["qs"], 16, 4)]
 
 
 def _iq4_xs(b: Blocks) -> Floats:
-    low = _unpack(b["scales_l"], 1, 4)
-    high = (b["scales_h"][:, None] >> np.arange(0, 16, 2, dtype=np.uint16)) & np.uint16(3)
-    scales = (low | (high.astype(np.uint8) << np.uint8(4))).astype(np.float32) - 32
-    return _per_group(_f32(b["d"]) * scales, _IQ4_VALUES[_unpack(b["qs"], 16, 4)])
+    low = unpack(b["scales_l"], 1, 4)
+    high = split(b["scales_h"][:, None], 8, 2).astype(np.uint8)
+    scales = (low | (high << np.uint8(4))).astype(np.float32) - 32
+    return per_group(f32(b["d"]) * scales, _IQ4_VALUES[unpack(b["qs"], 16, 4)])
 
 
 def _trits(packed: NDArray[np.uint8], digits: int) -> NDArray[np.uint8]:
@@ -152,31 +125,31 @@ def _trits(packed: NDArray[np.uint8], digits: int) -> NDArray[np.uint8]:
 
 def _tq1_0(b: Blocks) -> Floats:
     digits = np.concatenate([_trits(b["qs"][:, :32], 5), _trits(b["qs"][:, 32:], 5), _trits(b["qh"], 4)], axis=1)
-    return _f32(b["d"]) * (digits.astype(np.float32) - 1)
+    return f32(b["d"]) * (digits.astype(np.float32) - 1)
 
 
 def _tq2_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * (_unpack(b["qs"], 32, 2).astype(np.float32) - 1)
+    return f32(b["d"]) * (unpack(b["qs"], 32, 2).astype(np.float32) - 1)
 
 
 def _mxfp4(b: Blocks) -> Floats:
     # 2^(e - 128), exact in the subnormal range too: the doubled E2M1 values take the other half.
-    return np.ldexp(np.float32(1), b["e"].astype(np.int32) - 128).astype(np.float32)[:, None] * _E2M1_DOUBLED[_unpack(b["qs"], 16, 4)]
+    return np.ldexp(np.float32(1), b["e"].astype(np.int32) - 128).astype(np.float32)[:, None] * _E2M1_DOUBLED[unpack(b["qs"], 16, 4)]
 
 
 def _nvfp4(b: Blocks) -> Floats:
     exponent, mantissa = (b["scales"] >> 3 & 15).astype(np.int32), (b["scales"] & 7).astype(np.float32)
     scales = np.where(exponent == 0, np.ldexp(mantissa, -10), np.ldexp(1 + mantissa / 8, exponent - 8)).astype(np.float32)
     scales[b["scales"] == 0x7F] = 0  # E4M3's NaN
-    return _per_group(scales, _E2M1_DOUBLED[_unpack(b["qs"], 8, 4)])
+    return per_group(scales, _E2M1_DOUBLED[unpack(b["qs"], 8, 4)])
 
 
 def _q1_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * (2 * np.unpackbits(b["qs"], axis=1, bitorder="little").astype(np.float32) - 1)
+    return f32(b["d"]) * (2 * np.unpackbits(b["qs"], axis=1, bitorder="little").astype(np.float32) - 1)
 
 
 def _q2_0(b: Blocks) -> Floats:
-    return _f32(b["d"]) * (_unpack(b["qs"], 1, 2).astype(np.float32) - 1)
+    return f32(b["d"]) * (unpack(b["qs"], 1, 2).astype(np.float32) - 1)
 
 
 _DECODERS: dict[str, Callable[[Blocks], Floats]] = {
@@ -193,11 +166,20 @@ _DECODERS: dict[str, Callable[[Blocks], Floats]] = {
     "Q5_0": _q5_0,
     "Q5_1": _q5_1,
     "Q8_0": _q8_0,
+    "Q8_1": _q8_0,  # its sum of the quants is for products
+    "Q8_K": _q8_0,  # and so are its sums
     "Q2_K": _q2_k,
     "Q3_K": _q3_k,
     "Q4_K": _q4_k,
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
+    "IQ2_XXS": decode_grids.iq2_xxs,
+    "IQ2_XS": decode_grids.iq2_xs,
+    "IQ2_S": decode_grids.iq2_s,
+    "IQ3_XXS": decode_grids.iq3_xxs,
+    "IQ3_S": decode_grids.iq3_s,
+    "IQ1_S": decode_grids.iq1_s,
+    "IQ1_M": decode_grids.iq1_m,
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "TQ1_0": _tq1_0,
