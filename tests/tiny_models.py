@@ -11,6 +11,7 @@ import transformers as tf
 from tiny_internlm2 import internlm2
 from tiny_layernorm import LAYERNORM
 from tiny_llamalike import LLAMALIKE
+from tiny_recurrent import RECURRENT
 
 SMALL: dict[str, Any] = {
     "vocab_size": 67,
@@ -139,6 +140,7 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "deepseek2": lambda: tf.DeepseekV3Config(**DEEPSEEK),
     "deepseek2-v2": lambda: tf.DeepseekV2Config(**DEEPSEEK, topk_method="group_limited_greedy"),
 }
+OTHERS |= RECURRENT
 EVERY = DECODERS | OTHERS
 
 #: Models with an encoder: a configuration, the class that makes the model of it, and how queries and keys are scaled.

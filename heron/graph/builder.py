@@ -186,6 +186,9 @@ class Builder:
     def causal_conv(self, x: Value, weight: Weight, bias: Weight | None, state: State) -> Value:
         return self.call("causal_conv", (x,), (weight, bias), reads=(state,), writes=(state,))[0]
 
+    def selective_scan(self, x: Value, step: Value, write: Value, read: Value, rate: Weight, state: State) -> Value:
+        return self.call("selective_scan", (x, step, write, read), (rate,), reads=(state,), writes=(state,))[0]
+
     def delta_rule(self, q: Value, k: Value, v: Value, g: Value, beta: Value, state: State) -> Value:
         return self.call("delta_rule", (q, k, v, g, beta), reads=(state,), writes=(state,))[0]
 

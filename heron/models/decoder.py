@@ -25,6 +25,18 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Single:
+    """A layer that is one sublayer after a norm, ``x += sublayer(norm(x))``: Mamba's have no feed-forward block."""
+
+    sublayer: Sublayer
+    norm: Norm
+
+    def build(self, b: ModelBuilder, x: Value, delta: Value | None) -> Stream:
+        start, normed = self.norm.enter(b, x, delta, "attn_norm")
+        return start, start, self.sublayer.build(b, normed)
+
+
+@dataclass(frozen=True)
 class Head:
     """Logits from hidden states. Without ``output.weight`` the embedding's weights serve. ``softcap`` > 0: cap tanh(x / cap)."""
 
@@ -50,7 +62,7 @@ class Decoder:
     are any; and ``embedding_norm`` is applied.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | Single, ...]
     norm: Norm
     head: Head = Head()
     embedding_scale: float = 1.0

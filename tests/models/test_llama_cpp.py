@@ -65,6 +65,8 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "cohere2": {"head_dim": 12},
     "cohere2-biased": UNBIASED,
     "falcon-heads": {"bias": False},
+    "mamba-biased": {"use_bias": False, "use_conv_bias": True},
+    "falcon-mamba": {"mixer_rms_eps": 1e-4},  # the layers' epsilon
 }
 #: T5's positions reach 128, whatever the file says.
 T5_REACH = 128

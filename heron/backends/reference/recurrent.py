@@ -56,6 +56,23 @@ def causal_conv(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
     return (y if bias is None else y + bias,)
 
 
+@kernel("selective_scan")
+def selective_scan(step: Step, node: Node, x: Array, dt: Array, write: Array, read: Array) -> tuple[Array, ...]:
+    rate = given(step, node, 0)  # [H, N] or [H, 1]
+    share = x.shape[1] // write.shape[1]
+    write, read = np.repeat(write, share, axis=1), np.repeat(read, share, axis=1)
+    y = np.empty_like(x)
+
+    def advance(token: int, state: Array) -> Array:  # [H, P, N]
+        decay = np.exp(dt[token][:, None] * rate)
+        state = decay[:, None] * state + np.einsum("hp,hn->hpn", dt[token][:, None] * x[token], write[token])
+        y[token] = np.einsum("hpn,hn->hp", state, read[token])
+        return state
+
+    _scan(step, node, "matrix", advance)
+    return (y,)
+
+
 @kernel("delta_rule")
 def delta_rule(step: Step, node: Node, q: Array, k: Array, v: Array, g: Array, beta: Array) -> tuple[Array, ...]:
     share = v.shape[1] // q.shape[1]

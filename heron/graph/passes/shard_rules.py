@@ -201,6 +201,21 @@ def _causal_conv(s: Sharding, node: Node, inputs: Values) -> Values:
     return call(s, node, inputs, 1, weights=weights, reads=(state,), writes=(state,))
 
 
+@shards("selective_scan")
+def _selective_scan(s: Sharding, node: Node, inputs: Values) -> Values:
+    """Heads split, and with them the groups that they read, or the one group that all read."""
+    x, step, write, read = inputs
+    if not heads_split(s, (x, step)):
+        return compute_whole(s, node, inputs)
+    if write.shape[HEADS] == 1:
+        write, read = s.whole(write), s.whole(read)
+    elif not heads_split(s, (write, read)):
+        return compute_whole(s, node, inputs)
+    state = s.split_state(node.writes[0], matrix=0)
+    weights = tuple(None if w is None else s.part(w, 0) for w in node.weights)
+    return call(s, node, (x, step, write, read), HEADS, weights=weights, reads=(state,), writes=(state,))
+
+
 @shards("delta_rule")
 def _delta_rule(s: Sharding, node: Node, inputs: Values) -> Values:
     if not heads_split(s, inputs):

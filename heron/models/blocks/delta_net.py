@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from heron.graph.dims import T
-from heron.graph.graph import Field, Group, Value
+from heron.graph.graph import Field, Value
 from heron.models.blocks.norm import Norm
+from heron.models.blocks.recurrence import SLOTS, short_convolution
 from heron.models.builder import ModelBuilder
-
-#: All recurrent states of a model: a sequence has one slot in it.
-SLOTS = Group("recurrent", "slot")
 
 
 @dataclass(frozen=True)
@@ -76,12 +74,10 @@ class GatedDeltaNet:
         return b.packed_linear(x, weights, (None,) * len(weights))
 
     def _convolve(self, b: ModelBuilder, *values: Value) -> list[Value]:
-        """silu of each channel's convolution with its last tokens; one node for each of q, k and v, so that heads can be split."""
+        """The short convolution of q, k and v, each by a node of its own, so that heads can be split."""
         convolved, at = [], 0
         for (name, (unit, size)), value in zip(self.parts.items(), values, strict=False):
-            taps = b.weight("ssm_conv1d.weight", size, self.kernel, role="head", unit=unit, part=(at, at + size))
-            state = b.layer_state(f"conv_{name}", SLOTS, window=Field((self.kernel - 1, size), "f32"))
-            convolved.append(b.activation(b.causal_conv(value, taps, None, state), "silu"))
+            convolved.append(short_convolution(b, value, self.kernel, f"conv_{name}", unit, (at, at + size)))
             at += size
         return convolved
 
