@@ -1,38 +1,16 @@
 #include "format.h"
 
-#include <cstring>
+#include "format_bits.h"
 
 namespace heron {
 namespace {
 
-using Byte = std::uint8_t;
-
 // The order of the f32 operations is ggml's, so that results are its own bit for bit.
-
-std::uint32_t word_at(const Byte* p, int bytes) {
-    std::uint32_t word = 0;
-    for (int i = 0; i < bytes; ++i) word |= static_cast<std::uint32_t>(p[i]) << 8 * i;
-    return word;
-}
-
-float float_of(std::uint32_t bits) {
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
-
-float half_at(const Byte* p) {
-    const std::uint32_t half = word_at(p, 2), sign = (half & 0x8000u) << 16, rest = half & 0x7fffu;
-    if (rest >= 0x7c00u) return float_of(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-    // The half's bits, read as those of a float, are the number times 2^-112: exact for subnormals too.
-    return (sign ? -5.192296858534828e33f : 5.192296858534828e33f) * float_of(rest << 13);
-}
 
 void decode_f32(const Byte* b, float* x) { *x = float_of(word_at(b, 4)); }
 void decode_f16(const Byte* b, float* x) { *x = half_at(b); }
 void decode_bf16(const Byte* b, float* x) { *x = float_of(word_at(b, 2) << 16); }
 
-int nibble(const Byte* qs, int i) { return i < 16 ? qs[i] & 15 : qs[i - 16] >> 4; }
 int fifth_bit(const Byte* qh, int i) { return (qh[i / 8] >> i % 8 & 1) << 4; }
 
 void decode_q4_0(const Byte* b, float* x) {
@@ -51,10 +29,12 @@ void decode_q5_1(const Byte* b, float* x) {
     const float d = half_at(b), m = half_at(b + 2);
     for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(nibble(b + 8, i) | fifth_bit(b + 4, i)) + m;
 }
-void decode_q8_0(const Byte* b, float* x) {
-    const float d = half_at(b);
-    for (int i = 0; i < 32; ++i) x[i] = d * static_cast<float>(static_cast<std::int8_t>(b[2 + i]));
+void decode_bytes(float d, const Byte* qs, int count, float* x) {
+    for (int i = 0; i < count; ++i) x[i] = d * static_cast<float>(static_cast<std::int8_t>(qs[i]));
 }
+void decode_q8_0(const Byte* b, float* x) { decode_bytes(half_at(b), b + 2, 32, x); }
+void decode_q8_1(const Byte* b, float* x) { decode_bytes(half_at(b), b + 4, 32, x); }  // after d, the sum of the quants
+void decode_q8_k(const Byte* b, float* x) { decode_bytes(float_of(word_at(b, 4)), b + 4, 256, x); }
 
 // 32 bits, of which bit 4j + i becomes bit 8i + j: four neighbours come to lie in the same place of four bytes.
 void spread_bits(Byte* bits, bool back) {
@@ -140,6 +120,23 @@ const Format FORMATS[] = {
     {"Q4_K", 12, 256, 144, {{2, 2}, {35, 4}}, decode_q4_k},
     {"Q5_K", 13, 256, 176, {{2, 2}, {43, 4}}, decode_q5_k},
     {"Q6_K", 14, 256, 210, {{52, 4}, {1, 2}}, decode_q6_k},
+    {"Q8_1", 9, 32, 36, {}, decode_q8_1},
+    {"Q8_K", 15, 256, 292, {}, decode_q8_k},
+    {"IQ1_S", 19, 256, 50, {}, decode_iq1_s},
+    {"IQ1_M", 29, 256, 56, {}, decode_iq1_m},
+    {"IQ2_XXS", 16, 256, 66, {}, decode_iq2_xxs},
+    {"IQ2_XS", 17, 256, 74, {}, decode_iq2_xs},
+    {"IQ2_S", 22, 256, 82, {}, decode_iq2_s},
+    {"IQ3_XXS", 18, 256, 98, {}, decode_iq3_xxs},
+    {"IQ3_S", 21, 256, 110, {}, decode_iq3_s},
+    {"IQ4_NL", 20, 32, 18, {}, decode_iq4_nl},
+    {"IQ4_XS", 23, 256, 136, {}, decode_iq4_xs},
+    {"TQ1_0", 34, 256, 54, {}, decode_tq1_0},
+    {"TQ2_0", 35, 256, 66, {}, decode_tq2_0},
+    {"MXFP4", 39, 32, 17, {}, decode_mxfp4},
+    {"NVFP4", 40, 64, 36, {}, decode_nvfp4},
+    {"Q1_0", 41, 128, 18, {}, decode_q1_0},
+    {"Q2_0", 42, 64, 18, {}, decode_q2_0},
     {nullptr, 0, 0, 0, {}, nullptr},
 };
 

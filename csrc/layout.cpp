@@ -29,7 +29,7 @@ Layout layout_of(const Format& format, Isa isa) {
 }
 
 constexpr int MOST_ROWS = 16, MOST_TOKENS = 16;  // of a panel, of a tile
-constexpr int MOST_BYTES = 256;                  // of a block
+constexpr int MOST_BYTES = 320;                  // of a block
 
 // Copies units of SIZE bytes so that a unit of each row lies together, row by row; returns where the next field goes.
 template <int SIZE>
