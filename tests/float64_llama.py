@@ -19,12 +19,17 @@ class Llama:
     def __init__(self, path: Path) -> None:
         reader = gguf.GGUFReader(str(path))
         self.tensors = {t.name: self._dequantized(t) for t in reader.tensors}
+        self.products: list[tuple[str, Array]] = []  # the matrices multiplied by, each with what it met
         self.keys = {name.removeprefix("llama."): field.contents() for name, field in reader.fields.items()}
 
     @staticmethod
     def _dequantized(tensor: Any) -> Array:
         shape = tuple(int(n) for n in reversed(tensor.shape))
         return gguf.quants.dequantize(tensor.data, tensor.tensor_type).reshape(shape).astype(np.float64)
+
+    def linear(self, x: Array, name: str) -> Array:
+        self.products.append((name, x))
+        return x @ self.tensors[name].T
 
     def norm(self, x: Array, name: str) -> Array:
         eps = float(self.keys["attention.layer_norm_rms_epsilon"])
@@ -41,7 +46,7 @@ class Llama:
     def attention(self, x: Array, layer: str) -> Array:
         heads = int(self.keys["attention.head_count"])
         shared = heads // int(self.keys["attention.head_count_kv"])
-        q, k, v = (x @ self.tensors[f"{layer}.attn_{part}.weight"].T for part in "qkv")
+        q, k, v = (self.linear(x, f"{layer}.attn_{part}.weight") for part in "qkv")
         dim = q.shape[-1] // heads
         query, key = self.rope(q.reshape(len(x), heads, dim)), self.rope(k.reshape(len(x), -1, dim))
         key, value = key.repeat(shared, 1), v.reshape(len(x), -1, dim).repeat(shared, 1)
@@ -49,7 +54,7 @@ class Llama:
         scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         out = np.einsum("hts,shd->thd", weights / weights.sum(-1, keepdims=True), value)
-        return np.asarray(out.reshape(len(x), -1) @ self.tensors[f"{layer}.attn_output.weight"].T)
+        return self.linear(out.reshape(len(x), -1), f"{layer}.attn_output.weight")
 
     def logprobs(self, tokens: Sequence[int]) -> Array:
         """[T, vocab]."""
@@ -57,9 +62,9 @@ class Llama:
         for i in range(int(self.keys["block_count"])):
             x = x + self.attention(self.norm(x, f"blk.{i}.attn_norm.weight"), f"blk.{i}")
             h = self.norm(x, f"blk.{i}.ffn_norm.weight")
-            gate, up = (h @ self.tensors[f"blk.{i}.ffn_{part}.weight"].T for part in ("gate", "up"))
-            x = x + (gate / (1 + np.exp(-gate)) * up) @ self.tensors[f"blk.{i}.ffn_down.weight"].T
-        head = self.tensors.get("output.weight", self.tensors["token_embd.weight"])
-        logits = self.norm(x, "output_norm.weight") @ head.T
+            gate, up = (self.linear(h, f"blk.{i}.ffn_{part}.weight") for part in ("gate", "up"))
+            x = x + self.linear(gate / (1 + np.exp(-gate)) * up, f"blk.{i}.ffn_down.weight")
+        head = "output.weight" if "output.weight" in self.tensors else "token_embd.weight"
+        logits = self.linear(self.norm(x, "output_norm.weight"), head)
         top = logits.max(-1, keepdims=True)
         return np.asarray(logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True)))
