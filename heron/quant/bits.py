@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Blocks = NDArray[Any]
 Floats = NDArray[np.float32]
 
+#: The 16 numbers of four bits E2M1, doubled so that all are whole; scales of the formats that have them are halved in return.
+E2M1_DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32)
+
 
 def f32(field: NDArray[Any]) -> Floats:
     """A scale per block [B] as float32 [B, 1]."""

@@ -12,15 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.quant import decode_grids
-from heron.quant.bits import Blocks, Floats, f32, per_group, split, unpack
+from heron.quant.bits import E2M1_DOUBLED, Blocks, Floats, f32, per_group, split, unpack
 from heron.quant.formats import Format
 
 # Blocks decoded at a time: enough for numpy to be quick, few enough for the temporaries to stay in the cache.
 _CHUNK_ELEMENTS = 1 << 18
 
 _IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
-# E2M1 doubled, so that all are integers; the scales below are halved in return.
-_E2M1_DOUBLED = np.array([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32)
 
 
 def dequantize(fmt: Format, raw: NDArray[np.uint8]) -> Floats:
@@ -134,14 +132,14 @@ def _tq2_0(b: Blocks) -> Floats:
 
 def _mxfp4(b: Blocks) -> Floats:
     # 2^(e - 128), exact in the subnormal range too: the doubled E2M1 values take the other half.
-    return np.ldexp(np.float32(1), b["e"].astype(np.int32) - 128).astype(np.float32)[:, None] * _E2M1_DOUBLED[unpack(b["qs"], 16, 4)]
+    return np.ldexp(np.float32(1), b["e"].astype(np.int32) - 128).astype(np.float32)[:, None] * E2M1_DOUBLED[unpack(b["qs"], 16, 4)]
 
 
 def _nvfp4(b: Blocks) -> Floats:
     exponent, mantissa = (b["scales"] >> 3 & 15).astype(np.int32), (b["scales"] & 7).astype(np.float32)
     scales = np.where(exponent == 0, np.ldexp(mantissa, -10), np.ldexp(1 + mantissa / 8, exponent - 8)).astype(np.float32)
     scales[b["scales"] == 0x7F] = 0  # E4M3's NaN
-    return per_group(scales, _E2M1_DOUBLED[unpack(b["qs"], 8, 4)])
+    return per_group(scales, E2M1_DOUBLED[unpack(b["qs"], 8, 4)])
 
 
 def _q1_0(b: Blocks) -> Floats:

@@ -6,6 +6,7 @@ import gguf
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
+from numpy.typing import NDArray
 
 from heron.errors import CheckpointError, UnsupportedError
 from heron.quant.codebooks import even_signs, grid
@@ -109,15 +110,37 @@ def test_plain_numbers(name: str, dtype: str) -> None:
     np.testing.assert_array_equal(dequantize(FORMATS[name], values.view(np.uint8)), values.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", ["F32", "F16", "BF16", "Q4_0", "Q8_0"])
+#: Those that gguf-py encodes.
+ENCODED = ["F32", "F16", *sorted(kind.name for kind, codec in gguf.quants._type_traits.items() if "quantize_blocks" in vars(codec))]
+
+
+@pytest.mark.parametrize("name", ENCODED)
 def test_encoding_equals_gguf_py_byte_for_byte(name: str) -> None:
     rng = np.random.default_rng(3)
-    x = rng.standard_normal((3, 5, 256), dtype=np.float32) * np.float32(10) ** rng.integers(-5, 5, (3, 5, 1)).astype(np.float32)
-    x[0, 0, :64] = 0
+    x = rng.standard_normal((3, 7, 512), dtype=np.float32) * np.float32(10) ** rng.integers(-5, 5, (3, 7, 1)).astype(np.float32)
+    x[0, 0, :256] = 0
     x[0, 1, :32] = np.linspace(-1, 1, 32) * 127  # halves: the rounding of ties
     x[0, 2, :32] = np.arange(-16, 16) / 2
+    x[0, 3, :256] = np.arange(256) % 13 / 2  # ties between E2M1's numbers
+    x[0, 3, 255] = 6
+    x[0, 4] = -3  # one value alone
+    x[0, 5] = np.abs(x[0, 5])
+    x[0, 6, :256], x[0, 6, 17] = 0, 1  # an outlier
+    assert_equal_bytes(name, x)
+
+
+@pytest.mark.parametrize("name", ENCODED)
+@pytest.mark.parametrize("size", [1e-41, 1e-38, 1e-7, 65504, 1e30, 1.5e38, 3.4e38])
+def test_encoding_of_very_small_and_very_large_blocks(name: str, size: float) -> None:
+    """Scales below and above what f16 holds become 0 or infinity, as in gguf-py."""
+    ramp = np.linspace(-1, 1, 512, dtype=np.float32)[None] * np.float32(size)
+    assert_equal_bytes(name, np.concatenate([ramp, np.full_like(ramp, size), -np.abs(ramp)]))
+
+
+def assert_equal_bytes(name: str, x: NDArray[np.float32]) -> None:
     ours = quantize(FORMATS[name], x)
-    theirs = gguf.quants.quantize(x, Type[name])
+    with np.errstate(all="ignore"):
+        theirs = gguf.quants.quantize(x, Type[name])
     np.testing.assert_array_equal(ours, theirs.view(np.uint8).reshape(ours.shape))
 
 
