@@ -40,7 +40,7 @@ def log_softmax(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
 
-@pytest.mark.parametrize("format", ["Q4_0", "Q8_0"])
+@pytest.mark.parametrize("format", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "MXFP4"])
 def test_a_quantized_file_gives_llama_cpps_log_probabilities(format: str, shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("llama_cpp", reason="llama-cpp-python, the extra `peers`, is not installed")
     source = shared / "data/stories/stories260K-f32.gguf"
