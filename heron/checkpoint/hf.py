@@ -18,6 +18,7 @@ from heron.checkpoint.hf_names import NameMap
 from heron.checkpoint.json_file import read_object
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.safetensors import read_folder
+from heron.checkpoint.sentence import read_sentence_model
 from heron.checkpoint.tensor import Tensor
 from heron.checkpoint.transforms import Transform
 from heron.checkpoint.views import Const
@@ -75,6 +76,8 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
         raise UnsupportedError(f"{path}: quantized with {method!r}, which cannot be read yet; use the unquantized model, or a GGUF file")
     config = text_config(config)
     metadata = _metadata(config, mapping, folder.resolve().name)
+    if (pooling := read_sentence_model(folder).pooling_type) is not None:
+        metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
     names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config))
     tensors, files = _named(folder, names)

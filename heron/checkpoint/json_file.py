@@ -1,15 +1,17 @@
-"""JSON that may be anything, as an object or a CheckpointError."""
+"""JSON that may be anything, as an object (or a list) or a CheckpointError."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from heron.errors import CheckpointError
 
 # The configuration of a model takes kilobytes, the index of a thousand shards a few megabytes.
 MAX_BYTES = 64 << 20
+
+Parsed = TypeVar("Parsed", dict[str, Any], list[Any])
 
 
 def parse_object(raw: bytes, where: str) -> dict[str, Any]:
@@ -17,7 +19,10 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
 
     Raises CheckpointError for anything else: not JSON, another type, a name given twice, nesting too deep.
     """
+    return _parse(raw, where, dict)
 
+
+def _parse(raw: bytes, where: str, kind: type[Parsed]) -> Parsed:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in pairs:
@@ -30,16 +35,26 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
         value = json.loads(raw.decode(), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:  # ValueError: not UTF-8, not JSON, or an integer of thousands of digits
         raise CheckpointError(f"{where}: this is not JSON ({error}); download or convert the file again") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{where}: this is a JSON {type(value).__name__} where an object must be; download or convert the file again")
+    if not isinstance(value, kind):
+        wanted = "an object" if kind is dict else "a list"
+        raise CheckpointError(f"{where}: this is a JSON {type(value).__name__} where {wanted} must be; download or convert the file again")
     return value
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object that the file holds. Raises CheckpointError as `parse_object`, and when it cannot be read."""
+    return _read(path, dict)
+
+
+def read_list(path: Path) -> list[Any]:
+    """The JSON list that the file holds. Raises CheckpointError as `read_object`."""
+    return _read(path, list)
+
+
+def _read(path: Path, kind: type[Parsed]) -> Parsed:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes are too many for a JSON file of a model (at most {MAX_BYTES})")
-        return parse_object(path.read_bytes(), str(path))
+        return _parse(path.read_bytes(), str(path), kind)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions") from None

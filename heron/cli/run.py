@@ -82,6 +82,7 @@ def run(
         loaded = load(locate(model), backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype)
     for warning in caught:
         note(str(warning.message))
+    loaded.must_generate()
     own = loaded.graph_model.context_length
     if not ctx_size and loaded.context_length < own:
         note(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")

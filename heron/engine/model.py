@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.backends.base import Executable, Options
+from heron.backends.base import Options
+from heron.backends.choose import make_ready
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.cache import Cache, Sequence, last_row, units_for
+from heron.engine.embedding import Embedder
+from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.memory import available_bytes
 from heron.engine.sampler import make_sampler
 from heron.engine.sampling import SamplingParams
-from heron.errors import BackendError, RequestError, UnsupportedError
-from heron.graph.graph import Model as GraphModel
+from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
 from heron.text.chat import ChatTemplate, encode_chat
 from heron.text.stream import Detokenizer, StopStrings
@@ -36,53 +36,6 @@ Message = dict[str, Any]
 Prompt = str | SequenceOf[int] | SequenceOf[Message]
 
 
-@dataclass
-class Timings:
-    """Seconds and tokens of one answer; ``prompt_tokens`` counts those computed, not those found in the cache."""
-
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    prompt_seconds: float = 0.0
-    first_token_seconds: float = 0.0
-    decoded_tokens: int = 0
-    decode_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One token as it is generated. ``text`` may be empty while a character or a stop string is incomplete."""
-
-    text: str
-    token: int
-    logprob: float
-
-
-@dataclass
-class Generation:
-    """A whole answer. ``finish_reason`` is ``stop`` (end of turn, or a stop string) or ``length``."""
-
-    text: str = ""
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: str = "length"
-    timings: Timings = field(default_factory=Timings)
-
-
-def make_ready(model: GraphModel, backend: str, options: Options) -> tuple[str, Executable]:
-    """The model on the backend that is asked for; ``auto`` is the native one, or the reference where no core is compiled."""
-    from heron.backends import native, reference
-
-    if backend == "auto":
-        backend = "native" if native.available() else "reference"
-        if backend == "reference":
-            warnings.warn("Heron's CPU core is not compiled here; running on the (slow) reference backend", stacklevel=3)
-    if backend == "native":
-        return backend, native.prepare(model, options=options)
-    if backend == "reference":
-        return backend, reference.prepare(model, options=options)
-    raise BackendError(f"there is no backend {backend!r}; there are auto, native and reference")
-
-
 class Model:
     """A language model, its tokenizer, and one sequence's cache, whose common prefix with the last prompt is used again."""
 
@@ -90,15 +43,13 @@ class Model:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
-        if "forward" not in self.graph_model.entries:
-            what = f"{checkpoint.path}: {checkpoint.architecture} is an encoder"
-            raise UnsupportedError(f"{what}, which gives no text; run its graph through heron.backends")
         self.tokenizer = Tokenizer.from_checkpoint(checkpoint)
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
         self.context_length = self._context(ctx_size)
         units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
         self.executable.allocate(units)
         self._sequence = Sequence(Cache(self.executable.state_groups, units))
+        self.embedder = Embedder(self, ctx_size)
         self.timings = Timings()
         self.finish_reason, self.seed = "", 0
         self.load_seconds = time.perf_counter() - begin
@@ -108,6 +59,8 @@ class Model:
         own = self.graph_model.context_length
         if asked < 0:
             raise RequestError(f"ctx_size {asked} is negative; 0 means the model's own, {own}")
+        if self.is_encoder and asked > own:
+            raise RequestError(f"ctx_size {asked} is more than this encoder reads at once, {own}")
         size = asked or own
         while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * available_bytes():
             size //= 2
@@ -120,6 +73,17 @@ class Model:
 
     def _cache_bytes(self, context: int) -> int:
         return sum(units_for(g, context, PREFILL_CHUNK) * g.unit_bytes for g in self.executable.state_groups)
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it gives vectors alone, and no text."""
+        return "forward" not in self.graph_model.entries
+
+    def must_generate(self) -> None:
+        """Raises RequestError for a model that gives vectors alone."""
+        if self.is_encoder:
+            what = f"{self.checkpoint.path}: {self.checkpoint.architecture} is an encoder"
+            raise RequestError(f"{what}, which gives vectors and no text; use model.embed, or `heron embed`")
 
     # Prompts
 
@@ -163,6 +127,7 @@ class Model:
         Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
         the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
         """
+        self.must_generate()
         params = (params or SamplingParams()).changed(**sampling)
         ids = self.encode(prompt)
         self._fits(ids)
@@ -220,7 +185,7 @@ class Model:
         start = self.graph_model.decoder_start
         if start is None:
             return ids
-        self.executable.run("encode", self._sequence.read(ids), ("hidden",))
+        self.hidden(ids)
         self.timings.prompt_tokens = len(ids)
         return [start]
 
@@ -254,6 +219,7 @@ class Model:
         """
         if (source is None) != (self.graph_model.decoder_start is None):
             raise RequestError("logits takes a source where the model is an encoder-decoder, and only there")
+        self.must_generate()
         ids = self.encode(list(tokens))
         if len(ids) > self.context_length:
             self._fits(ids)
@@ -262,11 +228,40 @@ class Model:
             read = self.encode(source)
             self._fits(read)
             self._begin(read)
+        return self._of_each(ids, "logits")
+
+    def _of_each(self, ids: list[int], name: str) -> NDArray[np.float32]:
+        """float32 [T, n]: the decoder's value of this name for each token, after what the cache holds."""
         parts = []
-        for at in range(0, len(ids), PREFILL_CHUNK):
-            chunk = ids[at : at + PREFILL_CHUNK]
-            parts.append(self.executable.run("forward", self._sequence.append(chunk, range(len(chunk))))["logits"])
+        try:
+            for at in range(0, len(ids), PREFILL_CHUNK):
+                chunk = ids[at : at + PREFILL_CHUNK]
+                batch = self._sequence.append(chunk, range(len(chunk)) if name == "logits" else [])
+                parts.append(self.executable.run("forward", batch, (name,))[name])
+        except BaseException:
+            self._sequence.keep_prefix([])
+            raise
         return np.concatenate(parts)
+
+    # Vectors
+
+    def embed(
+        self, texts: Iterable[Prompt], pooling: str | None = None, normalize: bool = True, *, truncate: bool = False
+    ) -> NDArray[np.float32]:
+        """float32 [len(texts), hidden]: a vector for each text (or list of token ids, or chat), of length 1 if ``normalize``.
+
+        ``pooling`` is mean, cls (the first token) or last; None is what the model says, or else mean for encoders and last for
+        decoders. With ``truncate`` texts that are too long lose their ends. Raises RequestError for texts that are empty or too long.
+        """
+        vectors = list(self.embedder.vectors(self.embedder.encode(texts, truncate), pooling, normalize))
+        return np.stack(vectors) if vectors else np.zeros((0, self.graph_model.hidden_size), np.float32)
+
+    def hidden(self, ids: list[int]) -> NDArray[np.float32]:
+        """float32 [T, hidden]: each token's state after the last norm; the encoder's where an encoder reads the prompt."""
+        if "encode" in self.graph_model.entries:
+            return self.executable.run("encode", self._sequence.read(ids), ("hidden",))["hidden"]
+        self._sequence.keep_prefix([])
+        return self._of_each(ids, "normed")
 
     def close(self) -> None:
         """Give memory back. The model cannot be used afterwards."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from heron.checkpoint.views import AxisSlice
+from heron.errors import UnsupportedError
 from heron.graph.dims import T
 from heron.graph.graph import Graph, Model, Traits, Value
 from heron.models.blocks.norm import Norm
@@ -12,10 +13,21 @@ from heron.models.builder import ModelBuilder, Weights
 from heron.models.decoder import Layer, vocabulary
 from heron.models.params import Params
 
+#: GGUF's pooling_type: how hidden states become one vector. None: a text has no single one.
+POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last"}
+
+
+def pooling(p: Params, default: str) -> str:
+    """What the checkpoint says of pooling. Raises UnsupportedError for a kind that Heron does not compute."""
+    kind = p.integer("pooling_type", next(k for k, name in POOLING.items() if name == default))
+    if kind not in POOLING:
+        raise UnsupportedError(f"{p.where}: pooling_type {kind} is not supported; known are {', '.join(map(str, POOLING))}")
+    return POOLING[kind]
+
 
 @dataclass(frozen=True)
 class Encoder:
-    """Learned positions and the first token type are added to the embeddings, and normalized. ``pooling``: mean, cls or last."""
+    """Learned positions and the first token type are added to the embeddings, and normalized. ``pooling``: see POOLING."""
 
     layers: tuple[Layer, ...]
     norm: Norm
@@ -40,7 +52,7 @@ class Encoder:
                 start, x, delta = layer.build(b, x, delta)
             b.mark(f"hidden:{i}", start)
         b.mark(f"hidden:{len(self.layers)}", x)
-        return b.finish(hidden=x, pooled=b.pool(x, self.pooling))
+        return b.finish(hidden=x) if self.pooling == "none" else b.finish(hidden=x, pooled=b.pool(x, self.pooling))
 
     def model(self, p: Params, weights: Weights) -> Model:
         vocab = vocabulary(p, weights)

@@ -15,11 +15,9 @@ from heron.models.blocks.mlp import MLP
 from heron.models.blocks.norm import Norm
 from heron.models.blocks.residual import PostNorm
 from heron.models.decoder import Layer
-from heron.models.encoder import Encoder
+from heron.models.encoder import Encoder, pooling
 from heron.models.params import Params
 from heron.models.registry import family
-
-POOLING = {1: "mean", 2: "cls", 3: "last"}  # pooling_type
 
 
 def metadata(config: Metadata) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def metadata(config: Metadata) -> dict[str, Any]:
     if config.flag("is_decoder", False) or config.text("position_embedding_type", "absolute") != "absolute":
         raise UnsupportedError(f"{config.where}: BERT as a decoder, or with relative positions, is not supported")
     types = config.integer("type_vocab_size", 2)
-    return {**common_metadata(config), "attention.causal": False, "pooling_type": 1, "tokenizer.ggml.token_type_count": types}
+    return {**common_metadata(config), "attention.causal": False, "tokenizer.ggml.token_type_count": types}
 
 
 @family("bert", bert=HFMapping("bert", metadata, ignore=(r"(^|\.)pooler\.", r"^cls\.", r"position_ids$")))
@@ -39,8 +37,5 @@ def bert(p: Params) -> Encoder:
     if p.flag("attention.causal", False):
         raise UnsupportedError(f"{p.where}: a BERT with attention.causal true is not supported")
     attention = Attention(Heads(heads, heads, p.hidden // heads), mask=Mask(causal=False, cached=False))
-    kind = p.integer("pooling_type", 1)
-    if kind not in POOLING:
-        raise UnsupportedError(f"{p.where}: pooling_type {kind} is not supported; known are {', '.join(map(str, POOLING))}")
     layer = Layer(attention, MLP(p.integer("feed_forward_length", least=1), "gelu_erf"), PostNorm(norm))
-    return Encoder((layer,) * p.layers, norm, p.context_length, POOLING[kind])
+    return Encoder((layer,) * p.layers, norm, p.context_length, pooling(p, "mean"))

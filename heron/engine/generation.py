@@ -1,0 +1,37 @@
+"""What generating gives: pieces as they come, whole answers, and how long they took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Timings:
+    """Seconds and tokens of one answer; ``prompt_tokens`` counts those computed, not those found in the cache."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    prompt_seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    decoded_tokens: int = 0
+    decode_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token as it is generated. ``text`` may be empty while a character or a stop string is incomplete."""
+
+    text: str
+    token: int
+    logprob: float
+
+
+@dataclass
+class Generation:
+    """A whole answer. ``finish_reason`` is ``stop`` (end of turn, or a stop string) or ``length``."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str = "length"
+    timings: Timings = field(default_factory=Timings)
