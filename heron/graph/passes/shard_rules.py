@@ -46,7 +46,9 @@ def product(s: Sharding, x: Value, weight: Weight, bias: Weight | None) -> Value
         parts = (s.part(weight, 0), None if bias is None else s.part(bias, 0))
         return s.put(s.b.call("linear", (s.whole(x),), parts), len(x.shape) - 1)[0]
     fits = s.divides(weight.shape[1], weight.tensor.format.block)
-    if weight.role == "rows" and s.layout(x) == last(x) and fits:
+    if weight.role == "rows" and s.layout(x) in (last(x), WHOLE) and fits:
+        if s.layout(x) is WHOLE:  # each rank takes its part of it
+            x = s.b.split(x, *[weight.shape[1] // s.ranks] * s.ranks)[s.rank]
         return s.put(s.b.call("linear", (x,), (s.part(weight, 1), bias if s.rank == 0 else None)), PARTIAL)[0]
     return s.b.call("linear", (s.whole(x),), (weight, bias))[0]
 
@@ -207,7 +209,7 @@ def _selective_scan(s: Sharding, node: Node, inputs: Values) -> Values:
     x, step, write, read = inputs
     if not heads_split(s, (x, step)):
         return compute_whole(s, node, inputs)
-    if write.shape[HEADS] == 1:
+    if node.inputs[2].shape[HEADS] == 1:
         write, read = s.whole(write), s.whole(read)
     elif not heads_split(s, (write, read)):
         return compute_whole(s, node, inputs)
