@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import inf, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,9 @@ from heron.errors import CheckpointError
 
 # The configuration of a model takes kilobytes, the index of a thousand shards a few megabytes.
 MAX_BYTES = 64 << 20
+
+# JSON has no names for these; transformers writes {"__float__": "Infinity"}.
+_SPECIAL = {"Infinity": inf, "-Infinity": -inf, "NaN": nan}
 
 Parsed = TypeVar("Parsed", dict[str, Any], list[Any])
 
@@ -23,7 +27,9 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
 
 
 def _parse(raw: bytes, where: str, kind: type[Parsed]) -> Parsed:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> Any:
+        if len(pairs) == 1 and pairs[0][0] == "__float__" and isinstance(pairs[0][1], str) and pairs[0][1] in _SPECIAL:
+            return _SPECIAL[pairs[0][1]]
         found: dict[str, Any] = {}
         for name, value in pairs:
             if name in found:

@@ -1,4 +1,4 @@
-"""Layout of gated delta nets' projections. See heron/checkpoint/transforms.py for what a transform is."""
+"""Layout of recurrent mixers' tensors. See heron/checkpoint/transforms.py for what a transform is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.transforms import Tensors, Transform, hyperparameter, matching, merge_grouped, split_grouped
-from heron.checkpoint.views import Concat
+from heron.checkpoint.views import Concat, Reshape
+from heron.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,23 @@ class UngroupQKVZ(Transform):
             parts = split_grouped(qkv, 1, [heads * rows for rows in qkv_rows])
             result[name.replace("attn_gate", "ssm_in")] = merge_grouped([*parts, gate], heads)
         return result
+
+
+@dataclass(frozen=True)
+class InRows(Transform):
+    """HF stores [n] what GGUF stores in as many rows as the hyperparameter `key` says (Mamba-2's heads and groups)."""
+
+    patterns: tuple[str, ...]
+    key: str
+
+    def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
+        result = dict(tensors)
+        for name, tensor in matching(tensors, self.patterns):
+            rows, size = hyperparameter(metadata, self.key), tensor.dim(0)
+            if size % rows:
+                raise CheckpointError(f"{tensor!r} does not fill {rows} rows ({self.key}); hyperparameters and tensors disagree")
+            result[name] = Reshape(tensor, (rows, size // rows))
+        return result
+
+    def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
+        return tensors | {name: Reshape(t, (t.dim(0) * t.dim(1),)) for name, t in matching(tensors, self.patterns)}

@@ -22,6 +22,7 @@ from heron.checkpoint.transforms import (
     merge_grouped,
     split_grouped,
 )
+from heron.checkpoint.transforms_delta import InRows
 from heron.checkpoint.transforms_fused import SplitGateUp, UngroupQKV
 from heron.checkpoint.views import Const, RowSlice
 from heron.errors import CheckpointError
@@ -72,6 +73,10 @@ CASES: dict[str, tuple[Transform, dict[str, Tensor]]] = {
     "grouped qkv": (SplitQKV("groups"), {"blk.0.attn_qkv.weight": blocks(FUSED), "blk.0.attn_qkv.bias": Const(values(FUSED))}),
     "ungrouped qkv": (UngroupQKV(), {"blk.0.attn_qkv.weight": blocks(FUSED), "blk.0.attn_qkv.bias": Const(values(FUSED))}),
     "norms of heads": (StackHeadNorms(), {f"blk.0.attn_{x}_norm.{h}.weight": Const(values(DIM)) for x in "qk" for h in range(KV_HEADS)}),
+    "rows of groups": (
+        InRows((r"blk\.\d+\.ssm_(d|norm\.weight)",), "attention.head_count_kv"),
+        {"blk.0.ssm_norm.weight": Const(values(12))},
+    ),
     "experts": (StackExperts(), EXPERT_MATRICES),
     "latent attention": (SplitKVB(), {"blk.0.attn_kv_b.weight": Const(values(HEADS * (NOPE + VALUE), LORA))}),
 }
@@ -185,6 +190,11 @@ def test_gate_comes_before_up() -> None:
     np.testing.assert_array_equal(apart["blk.0.ffn_up.weight"].numpy(), x[3:])
     with pytest.raises(CheckpointError, match="7 rows"):
         SplitGateUp().to_gguf({"blk.0.ffn_gate_up.weight": Const(values(7, 32))}, METADATA)
+
+
+def test_rows_that_do_not_fill_the_groups() -> None:
+    with pytest.raises(CheckpointError, match="does not fill 3 rows"):
+        InRows((".*",), "attention.head_count_kv").to_gguf({"blk.0.ssm_d": Const(values(8))}, METADATA)
 
 
 def test_a_missing_expert() -> None:

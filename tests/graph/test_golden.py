@@ -22,7 +22,7 @@ FAMILIES = (
     *("phi3", "phi3-long", "glm4"),
     *("starcoder2", "phi2", "gptneox", "gptneox-in-turn", "gpt2", "stablelm", "stablelm-12b", "nemotron", "command-r"),
     *("command-r-plus", "cohere2", "falcon", "falcon-40b", "bloom", "mpt-clipped"),
-    *("mamba", "mamba-biased", "falcon-mamba"),
+    *("mamba", "mamba-biased", "falcon-mamba", "mamba2", "mamba2-biased", "mamba2-limited"),
 )
 
 

@@ -6,6 +6,7 @@ follows the definition; the tables below name each such difference, and the test
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -66,6 +67,8 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "cohere2-biased": UNBIASED,
     "falcon-heads": {"bias": False},
     "mamba-biased": {"use_bias": False, "use_conv_bias": True},
+    "mamba2-biased": {"use_bias": False, "use_conv_bias": True},
+    "mamba2-limited": {"time_step_limit": (0.0, math.inf)},
     "falcon-mamba": {"mixer_rms_eps": 1e-4},  # the layers' epsilon
 }
 #: T5's positions reach 128, whatever the file says.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import parity
 import pytest
-from tiny_recurrent import RECURRENT
+import transformers as tf
+from ranks import in_ranks
+from tiny_recurrent import MAMBA2, RECURRENT
 
 from heron.backends.reference.state import state_groups
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
-from heron.errors import UnsupportedError
+from heron.errors import CheckpointError, UnsupportedError
 from heron.graph.graph import Model
 from heron.models.registry import build_model
 
@@ -37,6 +40,7 @@ def test_every_way_of_computing_gives_transformers_logits(made: parity.Tiny) -> 
 def test_each_hyperparameter_matters(made: parity.Tiny) -> None:
     tried = {key.partition(".")[2] for key in parity.check_sensitive(made)}
     assert {"attention.layer_norm_rms_epsilon", "ssm.inner_size", "ssm.state_size", "ssm.conv_kernel", "ssm.time_step_rank"} <= tried
+    assert ("ssm.group_count" in tried) == (made.hf.config.model_type == "mamba2")
 
 
 def test_what_a_token_leaves_is_seen_long_after(made: parity.Tiny) -> None:
@@ -89,11 +93,34 @@ def test_drafts_rolled_back(model: Model, made: parity.Tiny, accepted: int) -> N
     assert parity.difference(after[0]["logits"], expected) <= parity.TOLERANCE
 
 
+def test_groups_that_ranks_cannot_share(tmp_path: Path) -> None:
+    """Three groups on two ranks: computed whole, but computed."""
+    made = parity.tiny(tf.Mamba2Config(**{**MAMBA2, "expand": 3, "num_heads": 6, "head_dim": 16, "n_groups": 3}), tmp_path)
+    model, tokens = build_model(Checkpoint(made.folder)), parity.prompt(61, 30)
+    for got in in_ranks(model, 2, lambda runner: parity.whole(runner, tokens)):
+        assert parity.difference(got, made.expected(tokens)) <= parity.TOLERANCE
+
+
+def changed(folder: Path, to: Path, **config: Any) -> Path:
+    """The folder again, with some of its configuration changed."""
+    for file in folder.iterdir():
+        (to / file.name).symlink_to(file.resolve())
+    given = json.loads((folder / "config.json").read_text())
+    (to / "config.json").unlink()
+    (to / "config.json").write_text(json.dumps(given | config))
+    return to
+
+
 def test_another_activation_is_refused(made: parity.Tiny, tmp_path: Path) -> None:
-    for file in made.folder.iterdir():
-        (tmp_path / file.name).symlink_to(file.resolve())
-    given = json.loads((made.folder / "config.json").read_text())
-    (tmp_path / "config.json").unlink()
-    (tmp_path / "config.json").write_text(json.dumps(given | {"hidden_act": "gelu"}))
     with pytest.raises(UnsupportedError, match=r"config\.json.*gelu"):
-        Checkpoint(tmp_path)
+        Checkpoint(changed(made.folder, tmp_path, hidden_act="gelu"))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"), [({"time_step_limit": [0.1]}, "time_step_limit"), ({"n_groups": 3}, "3 rows"), ({"num_heads": 7}, "7 rows")]
+)
+def test_a_mamba_2_that_does_not_fit_is_refused(config: dict[str, Any], message: str, tmp_path: Path) -> None:
+    made = parity.tiny(tf.Mamba2Config(**MAMBA2), tmp_path / "made")
+    (tmp_path / "changed").mkdir()
+    with pytest.raises(CheckpointError, match=message):
+        build_model(Checkpoint(changed(made.folder, tmp_path / "changed", **config)))
