@@ -147,12 +147,12 @@ Instruction activation(const Node& node, Shared&) {
 
 Instruction glu(const Node& node, Shared&) {
     const Value gate = node.inputs[0], up = node.inputs[1], y = node.outputs[0];
-    const Activation kind = activation_of(node);
+    const Glu how{activation_of(node), static_cast<float>(node.attributes.number("limit", 0)), static_cast<float>(node.attributes.number("offset", 0))};
     return {[=](Frame& f) {
         if (f.elements(gate) != f.elements(y) || f.elements(up) != f.elements(y)) throw ProgramError("glu takes a gate and values of one shape");
         const float *g = f.f32(gate), *u = f.f32(up);
         float* to = f.f32(y);
-        f.by_elements(f.elements(y), [&](std::int64_t i, std::int64_t j) { f.kernels.glu(kind, to + i, g + i, u + i, j - i); }, EXP_COST);
+        f.by_elements(f.elements(y), [&](std::int64_t i, std::int64_t j) { f.kernels.glu(how, to + i, g + i, u + i, j - i); }, EXP_COST);
     }, {}};
 }
 

@@ -7,13 +7,19 @@
 
 namespace heron {
 
-enum class Activation { silu, gelu, gelu_erf, relu, relu2, sigmoid, tanh, softplus, exp };
-constexpr const char* ACTIVATIONS[] = {"silu", "gelu", "gelu_erf", "relu", "relu2", "sigmoid", "tanh", "softplus", "exp"};
+enum class Activation { silu, gelu, gelu_erf, quick_gelu, relu, relu2, sigmoid, tanh, softplus, exp };
+constexpr const char* ACTIVATIONS[] = {"silu", "gelu", "gelu_erf", "quick_gelu", "relu", "relu2", "sigmoid", "tanh", "softplus", "exp"};
 
 // How keys and values are stored: heron/backends/reference/state.py.
 enum class Storage { f32, f16, q8_0 };
 
 constexpr int Q8_BLOCK = 32, Q8_BYTES = 34;  // an f16 scale, then 32 int8
+
+// kind(gate) * (up + offset); where `limit` > 0, gate is held below it and up within it on both sides.
+struct Glu {
+    Activation kind;
+    float limit, offset;
+};
 
 struct RowKernels {
     // y may be x. `gain`, `bias` may be null.
@@ -24,7 +30,7 @@ struct RowKernels {
     void (*add_scalar)(float* y, const float* a, float b, std::int64_t n);
     void (*mul_scalar)(float* y, const float* a, float b, std::int64_t n);
     void (*activate)(Activation kind, float* y, const float* x, std::int64_t n);
-    void (*glu)(Activation kind, float* y, const float* gate, const float* up, std::int64_t n);
+    void (*glu)(const Glu& how, float* y, const float* gate, const float* up, std::int64_t n);
     void (*softmax)(float* y, const float* x, std::int64_t n);
     float (*sum)(const float* x, std::int64_t n);
     float (*dot)(const float* a, const float* b, std::int64_t n);

@@ -8,6 +8,7 @@ from typing import Any
 
 import parity
 import transformers as tf
+from tiny_experts import EXPERTS
 from tiny_internlm2 import internlm2
 from tiny_layernorm import LAYERNORM
 from tiny_llamalike import LLAMALIKE
@@ -80,7 +81,7 @@ DECODERS: dict[str, Callable[[], Any]] = {
     ),
 }
 
-DECODERS |= LLAMALIKE | LAYERNORM
+DECODERS |= LLAMALIKE | LAYERNORM | EXPERTS
 
 DEEPSEEK: dict[str, Any] = {
     "vocab_size": 61,

@@ -6,8 +6,9 @@ tensor map does not know, and how its layout differs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class HFMapping:
     ignore        regexes (search) of HF tensors that the model does not need
     unused        config.json -> more of them, where it tells
     constants     config.json -> tensors that GGUF files have and HF folders compute (name -> values)
+    quantized     quantization that the transforms read -> regexes (search) of the HF tensors of bytes that hold its codes
     """
 
     architecture: str
@@ -47,6 +49,7 @@ class HFMapping:
     ignore: tuple[str, ...] = ()
     unused: Callable[[Metadata], tuple[str, ...]] = lambda config: ()
     constants: Callable[[Metadata], Mapping[str, ArrayLike]] = rope_tensors
+    quantized: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 MAPPINGS: dict[str, HFMapping] = {}
@@ -71,20 +74,29 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     mapping = MAPPINGS.get(model_type)
     if mapping is None:
         raise UnsupportedError(f"{path}: model_type {model_type!r} is not supported; known are {', '.join(sorted(MAPPINGS)) or 'none'}")
-    if config.get("quantization_config") is not None:
-        method = config.table("quantization_config").get("quant_method", "unknown")
-        raise UnsupportedError(f"{path}: quantized with {method!r}, which cannot be read yet; use the unquantized model, or a GGUF file")
+    packed = _packed(config, mapping)
     config = text_config(config)
     metadata = _metadata(config, mapping, folder.resolve().name)
     if (pooling := read_sentence_model(folder).pooling_type) is not None:
         metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
     names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config))
-    tensors, files = _named(folder, names)
+    tensors, files = _named(folder, names, packed)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:
         tensors = transform.to_gguf(tensors, metadata)
     return metadata, _tied(tensors, config), files
+
+
+def _packed(config: Metadata, mapping: HFMapping) -> Callable[[str], bool]:
+    """Which tensors hold a quantization's codes. Raises UnsupportedError for a quantization that the family's transforms do not read."""
+    if config.get("quantization_config") is None:
+        return lambda name: False
+    method = config.table("quantization_config").text("quant_method", "unknown")
+    if method not in mapping.quantized:
+        what = f"{config.where}: quantized with {method!r}, which cannot be read"
+        raise UnsupportedError(f"{what}; use the unquantized model, or a GGUF file")
+    return lambda name: any(re.search(pattern, name) for pattern in mapping.quantized[method])
 
 
 def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
@@ -94,9 +106,9 @@ def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
     return metadata
 
 
-def _named(folder: Path, names: NameMap) -> tuple[dict[str, Tensor], list[Path]]:
+def _named(folder: Path, names: NameMap, packed: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
     """The folder's tensors under the names that the map gives them, and their files."""
-    stored, files = read_folder(folder, wanted=lambda name: not names.ignored(name))
+    stored, files = read_folder(folder, lambda name: not names.ignored(name), packed)
     origin: dict[str, str] = {}
     unknown = []
     for name in stored:

@@ -69,6 +69,7 @@ def common_metadata(config: Metadata) -> dict[str, Any]:
                 values[key] = found
     _heads(values)
     _windows(config, values)
+    _dense_layers(config, values)
     _rope(config, values)
     return values
 
@@ -108,6 +109,14 @@ def _pattern(config: Metadata, pattern: Any) -> list[bool]:
     key = "sliding_window_pattern" if config.get("sliding_window_pattern") else "_sliding_window_pattern"
     period = config.integer(key, minimum=1)
     return [(layer + 1) % period != 0 for layer in layers]
+
+
+def _dense_layers(config: Metadata, values: dict[str, Any]) -> None:
+    """Which layers have no experts, where the configuration tells them one by one."""
+    step, listed = config.integer("decoder_sparse_step", 1, minimum=1), config.get("mlp_only_layers") or []
+    dense = [layer in listed or (layer + 1) % step != 0 for layer in range(min(values.get("block_count", 0), _LAYERS))]
+    if any(dense):
+        values["dense_layers"] = dense
 
 
 def rope_parameters(config: Metadata) -> tuple[Metadata, Metadata | None]:
@@ -158,14 +167,14 @@ def _yarn(config: Metadata, rope: Metadata) -> dict[str, Any]:
 
     `attn_factor` says the same for llama.cpp, which multiplies YaRN's by it.
     """
-    if not rope.flag("truncate", True):
-        raise UnsupportedError(f"{rope.where}: yarn whose range of pairs is not truncated (truncate false) is not supported")
     factor = rope.number("factor")
     scaling: dict[str, Any] = {
         "type": "yarn",
         "factor": factor,
         "original_context_length": rope.integer("original_max_position_embeddings", config.integer("max_position_embeddings", None)),
     }
+    if (truncate := rope.flag("truncate", None)) is not None:
+        scaling["yarn_truncate"] = truncate
     for key in ("beta_fast", "beta_slow"):
         if (value := rope.number(key, None)) is not None:
             scaling[f"yarn_{key}"] = value

@@ -27,8 +27,12 @@ _BITS = {name: 8 * fmt.bytes for name, fmt in _FORMATS.items()} | _OTHER_BITS
 _AGAIN = "the file is damaged: download it again"
 
 
-def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+def read_safetensors(
+    path: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False
+) -> dict[str, Tensor]:
     """The tensors that `wanted` accepts, by name. All entries are checked, wanted or not.
+
+    Of those that `packed` accepts the bytes (U8) are codes of a quantization: they are read as I8, and `rows` gives them as they are.
 
     Raises CheckpointError for a damaged file, UnsupportedError for a wanted tensor of a dtype that Heron does not read.
     """
@@ -50,6 +54,8 @@ def read_safetensors(path: Path, wanted: Callable[[str], bool] = lambda name: Tr
         dtype, shape, start, stop = _check_entry(f"{path}: tensor {name!r}", entry, len(data))
         spans.append((start, stop, name))
         if wanted(name):
+            if dtype == "U8" and packed(name):
+                dtype = "I8"
             if dtype not in _FORMATS:
                 raise UnsupportedError(f"{path}: tensor {name!r} is of dtype {dtype}; Heron reads {', '.join(_FORMATS)}")
             if start == stop:
@@ -98,18 +104,22 @@ def _check_cover(path: Path, spans: list[tuple[int, int, str]], offset: int, siz
         raise CheckpointError(f"{path}: at byte {offset + reached}: {size - reached} bytes after the last tensor belong to none; {_AGAIN}")
 
 
-def read_folder(folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> tuple[dict[str, Tensor], list[Path]]:
+def read_folder(
+    folder: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False
+) -> tuple[dict[str, Tensor], list[Path]]:
     """The wanted tensors of a model's folder, and the files that they are in: one, or the shards that an index names.
+
+    `packed` is as in `read_safetensors`.
 
     Raises CheckpointError where shards are missing or do not hold what the index says.
     """
     index = folder / "model.safetensors.index.json"
     whole = folder / "model.safetensors"
     if index.is_file() and not whole.is_file():
-        return _read_shards(index, wanted)
+        return _read_shards(index, wanted, packed)
     files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
-        return read_safetensors(files[0], wanted), files
+        return read_safetensors(files[0], wanted, packed), files
     if files:
         raise CheckpointError(f"{folder}: {len(files)} safetensors files but no {index.name} to say what they hold; download it too")
     if any(folder.glob("*.bin")):
@@ -117,7 +127,7 @@ def read_folder(folder: Path, wanted: Callable[[str], bool] = lambda name: True)
     raise CheckpointError(f"{folder}: no *.safetensors file; this is not a model's folder, or its download is not complete")
 
 
-def _read_shards(index: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
+def _read_shards(index: Path, wanted: Callable[[str], bool], packed: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index}: no weight_map that says which shard holds which tensor; download it again")
@@ -134,7 +144,7 @@ def _read_shards(index: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, 
     tensors: dict[str, Tensor] = {}
     for file, names in shards.items():
         listed = set(names)
-        found = read_safetensors(index.parent / file, lambda name, listed=listed: name in listed and wanted(name))  # type: ignore[misc]
+        found = read_safetensors(index.parent / file, lambda name, listed=listed: name in listed and wanted(name), packed)  # type: ignore[misc]
         absent = sorted(name for name in names if wanted(name) and name not in found)
         if absent:
             raise CheckpointError(

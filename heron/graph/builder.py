@@ -201,8 +201,9 @@ class Builder:
         total, normed = self.call("add_rms_norm", (x, y), (gain,), eps=eps)
         return total, normed
 
-    def glu(self, gate: Value, up: Value, kind: str) -> Value:
-        return self.call("glu", (gate, up), kind=kind)[0]
+    def glu(self, gate: Value, up: Value, kind: str, limit: float = 0.0, offset: float = 0.0) -> Value:
+        attrs: dict[str, Any] = ({"limit": limit} if limit else {}) | ({"offset": offset} if offset else {})
+        return self.call("glu", (gate, up), kind=kind, **attrs)[0]
 
     def attention(self, q: Value, k: Value, v: Value, state: State, weights: Sequence[Weight | None] = (), **attrs: Any) -> Value:
         return self.call("attention", (q, k, v), weights, reads=(state,), writes=(state,), value_dim=v.shape[-1], **attrs)[0]

@@ -13,7 +13,7 @@ Shapes = tuple[Shape, ...]
 Weights = tuple[Weight | None, ...]
 Attrs = Mapping[str, Any]
 
-ACTIVATIONS = ("silu", "gelu", "gelu_erf", "relu", "relu2", "sigmoid", "tanh", "softplus", "exp")
+ACTIVATIONS = ("silu", "gelu", "gelu_erf", "quick_gelu", "relu", "relu2", "sigmoid", "tanh", "softplus", "exp")
 
 
 def broadcast(a: Shape, b: Shape) -> Shape:
@@ -89,7 +89,8 @@ def _clamp(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
 
 @op("activation")
 def _activation(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
-    """x -> kind(x) elementwise; ``gelu`` is the tanh approximation, ``gelu_erf`` the exact one, ``relu2`` is relu squared."""
+    """x -> kind(x) elementwise; ``gelu`` is the tanh approximation, ``gelu_erf`` the exact one, ``quick_gelu`` x sigmoid(1.702 x);
+    ``relu2`` is relu squared."""
     check(attrs["kind"] in ACTIVATIONS, f"unknown activation {attrs['kind']!r}; known: {', '.join(ACTIVATIONS)}")
     return inputs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 from heron.graph.ops import means, op
@@ -41,14 +42,21 @@ def _add_rms_norm_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tu
 
 @op("glu")
 def _glu(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
-    """gate, up -> kind(gate) * up (Shazeer 2020)."""
+    """gate, up -> kind(gate) * up (Shazeer 2020).
+
+    With ``limit`` the gate is held below it, and up within it on both sides; ``offset`` is added to up.
+    """
     return (broadcast(*inputs),)
 
 
 @means("glu")
 def _glu_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
     gate, up = inputs
-    return (b.mul(b.activation(gate, node.attrs["kind"]), up),)
+    if limit := node.attrs.get("limit"):
+        gate, up = b.clamp(gate, -inf, limit), b.clamp(up, -limit, limit)
+    gate = b.activation(gate, node.attrs["kind"])
+    product, offset = b.mul(gate, up), node.attrs.get("offset")
+    return (b.add(product, b.scale(gate, offset)) if offset else product,)
 
 
 @op("attention")

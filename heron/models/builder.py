@@ -14,9 +14,6 @@ from heron.errors import CheckpointError
 from heron.graph.builder import Builder
 from heron.graph.graph import Field, Group, State, Weight
 
-#: Where rows are counted when a tensor of so many dimensions is taken in parts; experts [E, out, in] have theirs on axis 1.
-PART_AXIS = {1: 0, 2: 0}
-
 
 class Weights:
     """The weights of one model, shared by its entries: the same name gives the same Weight."""
@@ -25,7 +22,8 @@ class Weights:
         self.checkpoint = checkpoint
         self.made: dict[Hashable, Weight] = {}
         self.used: set[str] = set()
-        self.parts: dict[str, set[tuple[int, int]]] = {}  #: of tensors in which several weights are stored together: the rows taken
+        #: of tensors in which several weights are stored together (name, axis of the rows): the rows taken
+        self.parts: dict[tuple[str, int], set[tuple[int, int]]] = {}
 
     def tensor(self, name: str) -> Tensor | None:
         tensor = self.checkpoint.tensors.get(name)
@@ -36,9 +34,9 @@ class Weights:
     def uncovered(self) -> list[str]:
         """Tensors that were taken in parts which do not make them up exactly, with the rows that are left over or taken twice."""
         found = []
-        for name, parts in self.parts.items():
-            shape, at = self.checkpoint.tensors[name].shape, 0
-            for begin, end in [*sorted(parts), (shape[PART_AXIS.get(len(shape), 1)],) * 2]:
+        for (name, axis), parts in self.parts.items():
+            at = 0
+            for begin, end in [*sorted(parts), (self.checkpoint.tensors[name].shape[axis],) * 2]:
                 if begin != at:
                     found.append(f"{name} (rows {min(at, begin)} to {max(at, begin)})")
                     break
@@ -65,7 +63,7 @@ class ModelBuilder(Builder):
     def weight(self, name: str, *shape: int, role: str = "whole", unit: int = 1, part: tuple[int, int] | None = None) -> Weight:
         """The weight of this name (``attn_q.weight``) and shape, rows outermost: ``[out, in]``, ``[E, out, in]``.
 
-        ``part`` takes only these rows (along axis 0, or for experts along axis 1) of a tensor in which several are
+        ``part`` takes only these rows (along axis 0, or with the role "expert" along axis 1) of a tensor in which several are
         stored together. Raises CheckpointError where the tensor is missing or has another shape.
         """
         weight = self.maybe(name, *shape, role=role, unit=unit, part=part)
@@ -95,10 +93,10 @@ class ModelBuilder(Builder):
             if tensor is None:
                 return None
             if part is not None:
-                axis = PART_AXIS.get(len(tensor.shape), 1)
-                if part[1] > tensor.shape[axis]:
+                axis = 1 if role == "expert" else 0
+                if axis >= len(tensor.shape) or part[1] > tensor.shape[axis]:
                     raise self._misshapen(full, tensor, f"at least {part[1]} rows")
-                self.weights.parts.setdefault(full, set()).add(part)
+                self.weights.parts.setdefault((full, axis), set()).add(part)
                 tensor = AxisSlice(tensor, axis, *part)
             if tensor.shape != shape:
                 raise self._misshapen(full, tensor, str(list(shape)))

@@ -77,6 +77,16 @@ class Params:
             return tuple(int(v) if isinstance(v, bool) else self._integer(key, v, 0) for v in items)
         return (self._integer(key, value, 0),) * layers
 
+    def numbers(self, key: str, layers: int, default: float) -> tuple[float, ...]:
+        """One finite number a layer: an array of that many, or one for all."""
+        value = self._get(key, default)
+        items = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(items, (list, tuple)):
+            return (self.number(key, default),) * layers
+        if len(items) != layers or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in items):
+            raise self._wrong(key, value, f"{layers} finite numbers, one a layer")
+        return tuple(map(float, items))
+
     def pattern(self, key: str, layers: int, period: int) -> tuple[bool, ...]:
         """One truth a layer, stored so or as a period n: True for all but every n-th layer (0: for all)."""
         value = self._get(key, period)

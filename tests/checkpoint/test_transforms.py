@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from heron.checkpoint.transforms import (
     merge_grouped,
     split_grouped,
 )
+from heron.checkpoint.transforms_alternating import AlternatingExperts
 from heron.checkpoint.transforms_delta import InRows
 from heron.checkpoint.transforms_fused import SplitGateUp, UngroupQKV
 from heron.checkpoint.views import Const, RowSlice
@@ -56,6 +59,10 @@ def blocks(rows: int) -> Tensor:
     return MappedTensor(quantize(FORMATS["Q8_0"], values(rows, HIDDEN)).reshape(-1), (rows, HIDDEN), FORMATS["Q8_0"])
 
 
+def codes(*shape: int) -> Tensor:
+    return MappedTensor(RNG.integers(0, 256, prod(shape), dtype=np.uint8), shape, FORMATS["I8"])
+
+
 EXPERT_MATRICES = {f"blk.1.ffn_{m}_exps.{e}.weight": Const(values(5, 32)) for m in ("gate", "up") for e in range(EXPERTS)}
 FUSED = (HEADS + 2 * KV_HEADS) * DIM
 
@@ -78,6 +85,19 @@ CASES: dict[str, tuple[Transform, dict[str, Tensor]]] = {
         {"blk.0.ssm_norm.weight": Const(values(12))},
     ),
     "experts": (StackExperts(), EXPERT_MATRICES),
+    "alternating experts": (
+        AlternatingExperts(),
+        {"blk.1.ffn_gate_up_exps.weight": Const(values(EXPERTS, 32, 10)), "blk.1.ffn_gate_up_exps.bias": Const(values(EXPERTS, 10))},
+    ),
+    "alternating experts in MXFP4": (
+        AlternatingExperts(),
+        {
+            "blk.1.ffn_gate_up_exps.codes": codes(EXPERTS, 10, 3, 16),
+            "blk.1.ffn_gate_up_exps.scales": codes(EXPERTS, 10, 3),
+            "blk.1.ffn_down_exps.codes": codes(EXPERTS, 6, 2, 16),
+            "blk.1.ffn_down_exps.scales": codes(EXPERTS, 6, 2),
+        },
+    ),
     "latent attention": (SplitKVB(), {"blk.0.attn_kv_b.weight": Const(values(HEADS * (NOPE + VALUE), LORA))}),
 }
 

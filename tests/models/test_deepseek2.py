@@ -247,7 +247,6 @@ def changed(folder: Path, to: Path, change: dict[str, Any]) -> Path:
         {"rope_parameters": {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0}},
         {"rope_parameters": PLAIN | {"partial_rotary_factor": 0.5}},
         {"rope_parameters": None, "rope_scaling": {"type": "longrope"}},
-        {"rope_parameters": YARN | {"truncate": False}},
         {"model_type": "deepseek_v2", "topk_method": "noaux_tc"},
         {"model_type": "deepseek_v2", "topk_method": "greedy", "norm_topk_prob": True},
         {"model_type": "deepseek_v2", "topk_method": "greedy", "norm_topk_prob": False, "scoring_func": "sigmoid"},

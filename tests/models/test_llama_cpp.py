@@ -19,6 +19,7 @@ import pytest
 import transformers as tf
 from test_bert import SENTENCES, encode
 from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
+from tiny_experts import STRETCHED
 from tiny_gguf import write_tiny
 from tiny_models import ENCODERS, EVERY, T5, YARN
 
@@ -34,6 +35,7 @@ EXACT, WITH_GELU = 1e-4, 1e-3
 UNBIASED = {"attention_bias": False}
 PLAIN = {"rope_type": "default", "rope_theta": 500.0}
 FULL = "full_attention"
+TRUNCATED = STRETCHED | {"truncate": True}  # as its ramps always are
 
 #: What llama.cpp computes in one way only, or cannot hold: changes of the configuration with which it can be compared.
 ADAPTED: dict[str, dict[str, Any]] = {
@@ -70,6 +72,12 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "mamba2-biased": {"use_bias": False, "use_conv_bias": True},
     "mamba2-limited": {"time_step_limit": (0.0, math.inf)},
     "falcon-mamba": {"mixer_rms_eps": 1e-4},  # the layers' epsilon
+    "qwen2moe-normed": {"norm_topk_prob": False, "tie_word_embeddings": False},
+    "qwen2moe-dense": {"decoder_sparse_step": 1, "mlp_only_layers": []},  # experts in all layers
+    "qwen3moe-dense": {"mlp_only_layers": [], "norm_topk_prob": True},
+    "gpt-oss": {"swiglu_limit": 7.0, "rope_parameters": TRUNCATED},
+    # Windows in the even layers, biases in all.
+    "gpt-oss-whole": {"attention_bias": True, "layer_types": ["sliding_attention", FULL], "tie_word_embeddings": False},
 }
 #: T5's positions reach 128, whatever the file says.
 T5_REACH = 128

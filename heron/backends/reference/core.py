@@ -30,6 +30,7 @@ ACTIVATION: dict[str, Callable[[Array], Array]] = {
     "silu": lambda x: x * sigmoid(x),
     "gelu": gelu_tanh,
     "gelu_erf": lambda x: 0.5 * x * (1.0 + _erf(x / np.float32(math.sqrt(2.0)))),
+    "quick_gelu": lambda x: x * sigmoid(np.float32(1.702) * x),
     "relu": lambda x: np.maximum(x, 0),
     "relu2": lambda x: np.maximum(x, 0) ** 2,
     "sigmoid": sigmoid,

@@ -67,31 +67,38 @@ class Router:
 
 @dataclass(frozen=True)
 class MoE:
-    """Routed gated experts (``ffn_*_exps``), and beside them a shared one for every token, with a gate of its own or without."""
+    """Routed gated experts (``ffn_*_exps``), and beside them a shared one for every token, with a gate of its own or without.
+
+    ``kind``, ``limit`` and ``offset`` are those of ``glu``; each expert has biases where the checkpoint does.
+    """
 
     router: Router
     width: int
     kind: str = "silu"
+    limit: float = 0.0
+    offset: float = 0.0
     shared: GatedMLP | None = None
     shared_gate: bool = False
 
     def build(self, b: ModelBuilder, x: Value) -> Value:
         """x [T, hidden] -> [T, hidden]."""
-        hidden, experts = x.shape[-1], self.router.experts
+        hidden = x.shape[-1]
         assert isinstance(hidden, int)
         with b.scope("moe"):
             weights, ids = self.router.build(b, x)
-            if b.has("ffn_gate_up_exps.weight"):
-                gate_w, up_w = (
-                    b.weight("ffn_gate_up_exps.weight", experts, self.width, hidden, role="expert", part=(at, at + self.width))
-                    for at in (0, self.width)
-                )
-            else:
-                gate_w, up_w = (b.weight(f"ffn_{n}_exps.weight", experts, self.width, hidden, role="expert") for n in ("gate", "up"))
-            gate, up = b.expert_linear(x, ids, gate_w), b.expert_linear(x, ids, up_w)
-            down = b.weight("ffn_down_exps.weight", experts, hidden, self.width, role="expert")
-            out = b.combine(b.expert_linear(b.glu(gate, up, self.kind), ids, down), weights)
+            fused = b.has("ffn_gate_up_exps.weight")
+            halves = ((0, self.width), (self.width, 2 * self.width))
+            stored = [("ffn_gate_up_exps", half) for half in halves] if fused else [("ffn_gate_exps", None), ("ffn_up_exps", None)]
+            gate, up = (self._product(b, x, ids, name, self.width, part) for name, part in stored)
+            middle = b.glu(gate, up, self.kind, self.limit, self.offset)
+            out = b.combine(self._product(b, middle, ids, "ffn_down_exps", hidden), weights)
         return out if self.shared is None else b.add(out, self._shared(b, x, self.shared))
+
+    def _product(self, b: ModelBuilder, x: Value, ids: Value, name: str, size: int, part: tuple[int, int] | None = None) -> Value:
+        experts, width = self.router.experts, x.shape[-1]
+        assert isinstance(width, int)
+        bias = b.maybe(f"{name}.bias", experts, size, role="expert", part=part)
+        return b.expert_linear(x, ids, b.weight(f"{name}.weight", experts, size, width, role="expert", part=part), bias)
 
     def _shared(self, b: ModelBuilder, x: Value, shared: GatedMLP) -> Value:
         out = shared.build(b, x)

@@ -62,7 +62,7 @@ class Yarn(Scaling):
     """YaRN (Peng et al. 2023): slow pairs are interpolated, fast ones kept, with a ramp between.
 
     ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``. ``log_multiplier`` (DeepSeek's 0.1 mscale_all_dim) makes
-    a factor on each side of all scores: ``log_multiplier ln(factor) + 1``.
+    a factor on each side of all scores: ``log_multiplier ln(factor) + 1``. ``truncate``: the ramp begins and ends at whole pairs.
     """
 
     factor: float
@@ -71,15 +71,17 @@ class Yarn(Scaling):
     beta_slow: float = 1.0
     attention_factor: float = 0.0
     log_multiplier: float = 0.0
+    truncate: bool = True
 
     @staticmethod
-    def read(p: Params) -> Yarn:
+    def read(p: Params, truncate: bool = True) -> Yarn:
         """From ``rope.scaling.*``: ``yarn_attn_factor`` is the whole factor, ``attn_factor`` a multiple of the paper's."""
         yarn = Yarn(
             p.number("rope.scaling.factor"),
             p.integer("rope.scaling.original_context_length", least=1),
             p.number("rope.scaling.yarn_beta_fast", 32.0),
             p.number("rope.scaling.yarn_beta_slow", 1.0),
+            truncate=p.flag("rope.scaling.yarn_truncate", truncate),
         )
         if p.has("rope.scaling.yarn_attn_factor"):
             return replace(yarn, attention_factor=p.number("rope.scaling.yarn_attn_factor"))
@@ -93,8 +95,9 @@ class Yarn(Scaling):
         def pair_that_turns(times: float) -> float:
             return dims * math.log(self.original_context / (times * 2 * math.pi)) / (2 * math.log(theta))
 
-        low = max(math.floor(pair_that_turns(self.beta_fast)), 0)
-        high = min(math.ceil(pair_that_turns(self.beta_slow)), dims - 1)
+        first, last = pair_that_turns(self.beta_fast), pair_that_turns(self.beta_slow)
+        low = max(math.floor(first) if self.truncate else first, 0)
+        high = min(math.ceil(last) if self.truncate else last, dims - 1)
         width = max(high - low, 0.001)
         stretched = []
         for i, f in enumerate(plain):
@@ -130,8 +133,11 @@ class Rope:
     divisors: tuple[str, ...] = ("rope_freqs.weight",)
 
     @staticmethod
-    def read(p: Params, head_dim: int, pairing: str) -> Rope:
-        """From the usual metadata keys (``rope.*``). Files with longrope's factors may leave its name out, and do so for Phi 3."""
+    def read(p: Params, head_dim: int, pairing: str, truncate: bool = True) -> Rope:
+        """From the usual metadata keys (``rope.*``); ``truncate`` is YaRN's where they do not say.
+
+        Files with longrope's factors may leave its name out, and do so for Phi 3.
+        """
         kind = p.text("rope.scaling.type", "longrope" if p.has("rope.scaling.attn_factor") else "none")
         divisors = Rope.divisors
         scaling: Scaling
@@ -144,7 +150,7 @@ class Rope:
         elif kind == "linear":
             scaling = Linear(p.number("rope.scaling.factor"))
         elif kind == "yarn":
-            scaling = Yarn.read(p)
+            scaling = Yarn.read(p, truncate)
         else:
             raise UnsupportedError(f"{p.where}: rope scaling {kind!r} is not supported; known are none, linear, longrope and yarn")
         dims, theta = p.integer("rope.dimension_count", head_dim, least=2), p.number("rope.freq_base", 10000.0)
