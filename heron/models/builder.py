@@ -9,10 +9,10 @@ import numpy as np
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.tensor import Tensor
-from heron.checkpoint.views import AxisSlice, Const
+from heron.checkpoint.views import AxisSlice, Const, Reshape
 from heron.errors import CheckpointError
 from heron.graph.builder import Builder
-from heron.graph.graph import Field, Group, State, Weight
+from heron.graph.graph import Field, Group, State, Value, Weight
 
 
 class Weights:
@@ -122,6 +122,37 @@ class ModelBuilder(Builder):
         if key not in self.weights.made:
             self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32)), trainable=False)
         return self.weights.made[key]
+
+    # Products with matrices whose scale is a tensor of its own (NVFP4)
+
+    def linear(self, x: Value, weight: Weight, bias: Weight | None = None) -> Value:
+        scale = self._scale(weight, 1)
+        if scale is None:
+            return super().linear(x, weight, bias)
+        scaled = self.scale(super().linear(x, weight), float(scale.numpy()[0, 0]))
+        return scaled if bias is None else self.bias(scaled, bias)
+
+    def packed_linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight | None]) -> tuple[Value, ...]:
+        if all(self._scale(weight, 1) is None for weight in weights):
+            return super().packed_linear(x, weights, biases)
+        return tuple(self.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+    def expert_linear(self, x: Value, ids: Value, weight: Weight, bias: Weight | None = None) -> Value:
+        scale = self._scale(weight, weight.shape[0])
+        if scale is None:
+            return super().expert_linear(x, ids, weight, bias)
+        factors = self.weights.made.setdefault((weight.name, "scale"), Weight(f"{weight.name}.scale", scale, trainable=False))
+        scaled = self.mul(super().expert_linear(x, ids, weight), self.embed(ids, factors))
+        return scaled if bias is None else self.add(scaled, self.embed(ids, bias))
+
+    def _scale(self, weight: Weight, matrices: int) -> Tensor | None:
+        """The factors [matrices, 1] by which a GGUF file scales each matrix, where it has them (``blk.0.attn_q.scale``)."""
+        stem = weight.name.partition(".weight")[0]
+        self.weights.tensor(f"{stem}.input_scale")  # how hardware with FP4 products is to round activations: nothing to compute here
+        scale = self.weights.tensor(f"{stem}.scale")
+        if scale is not None and scale.size != matrices:
+            raise self._misshapen(f"{stem}.scale", scale, str([matrices]))
+        return None if scale is None else Reshape(scale, (matrices, 1))
 
     def layer_state(self, name: str, group: Group, **fields: Field) -> State:
         """A state of this layer: ``blk.3.kv``."""
