@@ -7,6 +7,7 @@ import string
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import parity
 import torch
 from typer.testing import CliRunner
@@ -66,6 +67,17 @@ def check_commands(made: parity.Tiny) -> None:
     for count, token in enumerate(written.tokens):
         logits = next_logits(made.hf, tokens, written.tokens[:count])
         assert logits.max() - logits[token] <= NEARLY * logits.std()
+
+
+def check_embed_command(made: parity.Tiny) -> None:
+    """`heron info` and `heron embed` on an encoder's GGUF file: transformers' hidden states, their mean."""
+    path = write_tiny(made.folder)
+    assert json.loads(heron("info", path, "--json"))["architecture"] == Checkpoint(path).architecture
+    text = "heron reads others"
+    vector = np.array(heron("embed", path, text, "--no-normalize", "--threads", "1").split(), np.float32)
+    with torch.no_grad():
+        hidden = made.hf(torch.tensor([Tokenizer.from_file(path).encode(text)])).last_hidden_state[0]
+    assert parity.difference(vector, hidden.mean(0).numpy()) <= parity.TOLERANCE
 
 
 def next_logits(hf: Any, prompt: list[int], written: list[int]) -> torch.Tensor:

@@ -17,6 +17,7 @@ from heron.errors import HeronError
 #: Command -> (module, what it does in one line).
 COMMANDS = {
     "run": ("heron.cli.run", "Answer a prompt, or talk, with a model."),
+    "embed": ("heron.cli.embed", "Turn texts into vectors."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
 }
 

@@ -27,10 +27,7 @@ def read_prompt(prompt: str | None, file: Path | None, interactive: bool) -> str
     """
     parts = [] if prompt is None else [prompt]
     if file is not None:
-        try:
-            parts.append(_text(file.read_bytes(), str(file)))
-        except OSError as error:
-            raise RequestError(f"the prompt file {str(file)!r} cannot be read: {error.strerror}") from None
+        parts.append(_read(file))
     if not interactive and not sys.stdin.isatty() and (not parts or _speaks()):
         piped = _text(sys.stdin.buffer.read(), "stdin")
         if piped:
@@ -40,11 +37,38 @@ def read_prompt(prompt: str | None, file: Path | None, interactive: bool) -> str
     return "\n".join(parts) if parts else None
 
 
+def read_texts(texts: list[str], file: Path | None) -> list[str]:
+    """The texts, then the lines of the file; or, with neither, the lines of stdin.
+
+    Raises RequestError for an empty line, what cannot be read, and no text at all.
+    """
+    if file is None and not texts:
+        if sys.stdin.isatty():
+            raise RequestError("there is no text: name texts after the model, give -f, or pipe lines in")
+        return _lines(_text(sys.stdin.buffer.read(), "stdin"), "stdin")
+    return texts + ([] if file is None else _lines(_read(file), str(file)))
+
+
+def _lines(text: str, where: str) -> list[str]:
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise RequestError(f"line {number} of {where} is empty; each line is a text")
+    return lines
+
+
+def _read(file: Path) -> str:
+    try:
+        return _text(file.read_bytes(), str(file))
+    except OSError as error:
+        raise RequestError(f"the file {str(file)!r} cannot be read: {error.strerror}") from None
+
+
 def _text(data: bytes, where: str) -> str:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise RequestError(f"the prompt from {where} is not UTF-8 text, at byte {error.start}") from None
+        raise RequestError(f"what {where} holds is not UTF-8 text, at byte {error.start}") from None
     return text.removesuffix("\n").removesuffix("\r")
 
 

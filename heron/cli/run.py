@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from heron.cli.opening import open_model
 from heron.cli.prompt import note, read_prompt
 from heron.cli.session import Session
 from heron.cli.stats import report
-from heron.engine.model import load
 from heron.engine.sampling import SamplingParams
-from heron.errors import CheckpointError
 
 DEFAULTS = SamplingParams()
 
@@ -77,15 +75,8 @@ def run(
         stop=tuple(stop or ()),
     )
     text = read_prompt(prompt, file, interactive)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        loaded = load(locate(model), backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype)
-    for warning in caught:
-        note(str(warning.message))
+    loaded = open_model(model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype)
     loaded.must_generate()
-    own = loaded.graph_model.context_length
-    if not ctx_size and loaded.context_length < own:
-        note(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")
     session = Session(loaded, params, system, raw, note)
     try:
         if interactive or text is None:
@@ -96,18 +87,3 @@ def run(
         if stats:
             report(loaded)
         loaded.close()
-
-
-def locate(model: str | None) -> Path:
-    """The model's path. Raises CheckpointError where there is none."""
-    if model is None:
-        from heron import pocket
-
-        path = pocket.path()
-        if not path.exists():
-            raise CheckpointError("the pocket model is not part of this installation; name a model: heron run MODEL")
-        return path
-    path = Path(model).expanduser()
-    if not path.exists():
-        raise CheckpointError(f"there is no model at {model!r}; give a GGUF file, or a folder with config.json and safetensors")
-    return path

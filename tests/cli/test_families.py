@@ -1,11 +1,11 @@
-"""`heron info` and `heron run` on a GGUF file of every family."""
+"""`heron info`, and `heron run` or `heron embed`, on a GGUF file of every family."""
 
 from __future__ import annotations
 
 import parity
 import pytest
-from tiny_gguf import check_commands
-from tiny_models import EVERY, make
+from tiny_gguf import check_commands, check_embed_command
+from tiny_models import ENCODERS, EVERY, make
 
 from heron.backends import native
 
@@ -21,3 +21,9 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.mark.parametrize("made", [*EVERY, "t5"], indirect=True)
 def test_the_commands(made: parity.Tiny) -> None:
     check_commands(made)
+
+
+@pytest.mark.covers("command", "native")
+@pytest.mark.parametrize("made", ENCODERS.keys() - {"t5"}, indirect=True)
+def test_encoders_embed(made: parity.Tiny) -> None:
+    check_embed_command(made)

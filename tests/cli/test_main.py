@@ -25,7 +25,7 @@ def test_version() -> None:
 def test_help_lists_the_commands(args: list[str]) -> None:
     done = command(*args)
     assert done.returncode == 0 and not done.stderr
-    assert "\n  run " in done.stdout and "\n  info " in done.stdout
+    assert "\n  run " in done.stdout and "\n  embed " in done.stdout and "\n  info " in done.stdout
 
 
 def test_help_imports_no_numbers() -> None:

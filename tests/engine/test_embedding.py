@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import pytest
 import torch
 from tiny_gguf import write_tiny
 from tiny_models import make
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tiny_word_pieces import write_word_pieces
+from tokenizers import Tokenizer
 
 import heron
 from heron.backends import native
@@ -27,15 +27,6 @@ BACKENDS = ["reference", pytest.param("native", marks=pytest.mark.skipif(not nat
 POOLINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"mean": lambda h: h.mean(0), "cls": lambda h: h[0], "last": lambda h: h[-1]}
 TEXTS = ["herons stand still", "a bird", "x", "they wait for the fish", "and eat"]
 EXACT: dict[str, Any] = {"kv_dtype": "f32", "activations": "f32", "threads": 2}
-
-
-def word_pieces(path: Path) -> None:
-    """A tokenizer of letters, as BERT's is made, written to ``path``."""
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.ascii_lowercase, *(f"##{c}" for c in string.ascii_lowercase)]
-    made = Tokenizer(models.WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
-    made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    made.save(str(path))
 
 
 def sentence_model(folder: Path, pooling: dict[str, Any], limit: int, *others: str) -> None:
@@ -52,7 +43,7 @@ def sentence_model(folder: Path, pooling: dict[str, Any], limit: int, *others: s
 def bert(tmp_path_factory: pytest.TempPathFactory) -> parity.Tiny:
     """BERT in a folder, with a tokenizer."""
     made = make("bert", tmp_path_factory.mktemp("bert"))
-    word_pieces(made.folder / "tokenizer.json")
+    write_word_pieces(made.folder)
     return made
 
 
@@ -196,7 +187,7 @@ def test_vectors_that_are_not_finite_are_no_answer(tmp_path: Path) -> None:
     with torch.no_grad():
         made.hf.encoder.layer[-1].output.LayerNorm.bias[3] = torch.nan
     made.hf.save_pretrained(tmp_path)
-    word_pieces(tmp_path / "tokenizer.json")
+    write_word_pieces(tmp_path)
     with pytest.raises(BackendError, match="not finite"):
         heron.load(tmp_path, backend="reference").embed(TEXTS)
 

@@ -1,0 +1,39 @@
+"""The model that a command runs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from heron.cli.prompt import note
+from heron.engine.model import Model, load
+from heron.errors import CheckpointError
+
+
+def open_model(model: str | None, **options: Any) -> Model:
+    """``heron.load`` of the path, or of the pocket model; warnings become notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = load(_locate(model), **options)
+    for warning in caught:
+        note(str(warning.message))
+    own = loaded.graph_model.context_length
+    if not options.get("ctx_size") and loaded.context_length < own:
+        note(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")
+    return loaded
+
+
+def _locate(model: str | None) -> Path:
+    """The model's path. Raises CheckpointError where there is none."""
+    if model is None:
+        from heron import pocket
+
+        path = pocket.path()
+        if not path.exists():
+            raise CheckpointError("the pocket model is not part of this installation; name a model: heron run MODEL")
+        return path
+    path = Path(model).expanduser()
+    if not path.exists():
+        raise CheckpointError(f"there is no model at {model!r}; give a GGUF file, or a folder with config.json and safetensors")
+    return path
