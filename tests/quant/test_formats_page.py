@@ -1,0 +1,49 @@
+"""The table in docs/formats.md is what the code does. ``HERON_FORMATS=write python -m pytest tests/quant/test_formats_page.py`` writes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heron.errors import UnsupportedError
+from heron.quant.formats import FORMATS, Format
+from heron.quant.quantize import quantize
+
+_core = pytest.importorskip("heron._core")
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
+HEAD = ("id", "format", "elements", "bytes", "bits each", "written", "native products")
+BEGIN = f"| {' | '.join(HEAD)} |\n"
+
+
+def written(fmt: Format) -> str:
+    try:
+        quantize(fmt, np.zeros(fmt.block, np.float32))
+    except UnsupportedError:
+        return ""
+    return "yes"
+
+
+def products(fmt: Format) -> str:
+    layout = _core.layout_name(fmt.id, _core.instruction_sets()[-1])
+    if layout is None:
+        return "as F32"
+    return ("f32" if fmt.plain else "int8") if "x" in layout else "unpacked"
+
+
+def row(fmt: Format) -> str:
+    bits = f"{8 * fmt.bytes / fmt.block:g}"
+    return f"| {' | '.join((str(fmt.id), fmt.name, str(fmt.block), str(fmt.bytes), bits, written(fmt), products(fmt)))} |\n"
+
+
+def test_the_table_is_what_the_code_does() -> None:
+    table = BEGIN + "|" + "---|" * len(HEAD) + "\n" + "".join(row(fmt) for fmt in sorted(FORMATS.values(), key=lambda fmt: fmt.id))
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    after = rest[rest.index("\n\n") + 1 :]
+    if os.environ.get("HERON_FORMATS") == "write":
+        PAGE.write_text(before + table + after, encoding="utf-8")
+    assert before + table + after == PAGE.read_text(encoding="utf-8")
