@@ -8,6 +8,7 @@ from typing import Any
 
 import parity
 import transformers as tf
+from tiny_encoders import BERTS
 from tiny_experts import EXPERTS
 from tiny_internlm2 import internlm2
 from tiny_layernorm import LAYERNORM
@@ -145,20 +146,7 @@ OTHERS |= RECURRENT
 EVERY = DECODERS | OTHERS
 
 #: Models with an encoder: a configuration, the class that makes the model of it, and how queries and keys are scaled.
-ENCODERS: dict[str, Callable[[], tuple[Any, Any, float]]] = {
-    "bert": lambda: (
-        tf.BertConfig(
-            vocab_size=61,
-            hidden_size=32,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            intermediate_size=72,
-            max_position_embeddings=40,
-            layer_norm_eps=1e-5,
-        ),
-        tf.AutoModel,
-        2.5,
-    ),
+ENCODERS: dict[str, Callable[[], tuple[Any, Any, float]]] = BERTS | {
     "t5": lambda: (tf.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False), tf.AutoModelForSeq2SeqLM, 1.0),
 }
 

@@ -36,6 +36,7 @@ class HFMapping:
     metadata      config.json -> GGUF keys; those without "general." or "tokenizer." get "{architecture}." before them
     renames       (regex of the whole HF name, replacement), tried before gguf-py's tensor map
     transforms    layout differences, applied in this order
+    prefix        regex of what HF names begin with where the model was saved with a head on top
     ignore        regexes (search) of HF tensors that the model does not need
     unused        config.json -> more of them, where it tells
     constants     config.json -> tensors that GGUF files have and HF folders compute (name -> values)
@@ -46,6 +47,7 @@ class HFMapping:
     metadata: Callable[[Metadata], dict[str, Any]] = common_metadata
     renames: tuple[tuple[str, str], ...] = ()
     transforms: tuple[Transform, ...] = ()
+    prefix: str = ""
     ignore: tuple[str, ...] = ()
     unused: Callable[[Metadata], tuple[str, ...]] = lambda config: ()
     constants: Callable[[Metadata], Mapping[str, ArrayLike]] = rope_tensors
@@ -80,7 +82,7 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     if (pooling := read_sentence_model(folder).pooling_type) is not None:
         metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
-    names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config))
+    names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config), mapping.prefix)
     tensors, files = _named(folder, names, packed)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:

@@ -18,9 +18,14 @@ _LAYER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 class NameMap:
     """`names(hf_name)` is the GGUF name, or None when there is none."""
 
-    def __init__(self, architecture: str, renames: tuple[tuple[str, str], ...] = (), ignore: tuple[str, ...] = ()) -> None:
-        """`renames` are (regex of the whole name, replacement); `ignore` are regexes found anywhere in a name."""
-        self.architecture = architecture
+    def __init__(
+        self, architecture: str, renames: tuple[tuple[str, str], ...] = (), ignore: tuple[str, ...] = (), prefix: str = ""
+    ) -> None:
+        """`renames` are (regex of the whole name, replacement); `ignore` are regexes found anywhere in a name.
+
+        What names begin with that `prefix`, a regex, matches says nothing.
+        """
+        self.architecture, self._prefix = architecture, re.compile(prefix)
         self._renames = [(re.compile(pattern), replacement) for pattern, replacement in renames]
         self._ignore = re.compile("|".join(f"(?:{pattern})" for pattern in IGNORED + ignore))
 
@@ -28,6 +33,8 @@ class NameMap:
         return self._ignore.search(name) is not None
 
     def __call__(self, name: str) -> str | None:
+        if prefix := self._prefix.match(name):
+            name = name[prefix.end() :]
         for pattern, replacement in self._renames:
             if match := pattern.fullmatch(name):
                 return match.expand(replacement)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from heron.checkpoint.views import AxisSlice
 from heron.errors import UnsupportedError
-from heron.graph.dims import T
+from heron.graph.dims import P, T
 from heron.graph.graph import Graph, Model, Traits, Value
 from heron.models.blocks.norm import Norm
 from heron.models.builder import ModelBuilder, Weights
@@ -27,20 +27,26 @@ def pooling(p: Params, default: str) -> str:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Learned positions and the first token type are added to the embeddings, and normalized. ``pooling``: see POOLING."""
+    """Learned positions of ``positions`` places and the first token type, where there are any, are added to the embeddings.
+
+    ``norm`` is of the embeddings; ``final_norm`` follows layers that norm what enters them. ``pooling``: see POOLING.
+    """
 
     layers: tuple[Layer, ...]
     norm: Norm
-    positions: int
+    positions: int = 0
+    final_norm: Norm | None = None
     pooling: str = "mean"
 
     def graph(self, weights: Weights, hidden: int, vocab: int) -> Graph:
-        """The ``encode`` entry: tokens [T], positions [1, T] -> hidden [T, hidden], pooled [S, hidden]; marks ``hidden:i``."""
+        """The ``encode`` entry: tokens [T], positions [P, T] -> hidden [T, hidden], pooled [S, hidden]; marks ``hidden:i``."""
         b = ModelBuilder("encode", weights)
         tokens = b.input("tokens", (T,), "i32")
-        places = b.reshape(b.input("positions", (1, T), "i32"), T)
+        positions = b.input("positions", (1 if self.positions else P, T), "i32")
+        places = b.reshape(positions, T) if self.positions else None
         x = b.insert_embeds(b.embed(tokens, b.weight("token_embd.weight", vocab, hidden, role="vocab")))
-        x = b.add(x, b.embed(places, b.weight("position_embd.weight", self.positions, hidden)))
+        if places is not None:
+            x = b.add(x, b.embed(places, b.weight("position_embd.weight", self.positions, hidden)))
         if b.has("token_types.weight"):
             x = b.bias(
                 x, b.view("token_types.weight", 1, hidden, stored="token_types.weight", look=lambda types: AxisSlice(types, 0, 0, 1))
@@ -51,8 +57,11 @@ class Encoder:
             with b.layer(f"blk.{i}"):
                 start, x, delta = layer.build(b, x, delta)
             b.mark(f"hidden:{i}", start)
+        normed = x
+        if self.final_norm:
+            x, normed = self.final_norm.enter(b, x, delta, "output_norm")
         b.mark(f"hidden:{len(self.layers)}", x)
-        return b.finish(hidden=x) if self.pooling == "none" else b.finish(hidden=x, pooled=b.pool(x, self.pooling))
+        return b.finish(hidden=normed) if self.pooling == "none" else b.finish(hidden=normed, pooled=b.pool(normed, self.pooling))
 
     def model(self, p: Params, weights: Weights) -> Model:
         vocab = vocabulary(p, weights)

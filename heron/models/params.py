@@ -87,12 +87,12 @@ class Params:
             raise self._wrong(key, value, f"{layers} finite numbers, one a layer")
         return tuple(map(float, items))
 
-    def pattern(self, key: str, layers: int, period: int) -> tuple[bool, ...]:
-        """One truth a layer, stored so or as a period n: True for all but every n-th layer (0: for all)."""
+    def pattern(self, key: str, layers: int, period: int, first: bool = False) -> tuple[bool, ...]:
+        """One truth a layer, stored so or as a period n: True for all but the last (or ``first``) of each n layers (0: for all)."""
         value = self._get(key, period)
         if hasattr(value, "__index__") and not getattr(value, "ndim", 0):
             n = self._integer(key, value, 0)
-            return tuple(n == 0 or (i + 1) % n != 0 for i in range(layers))
+            return tuple(n == 0 or (i + (not first)) % n != 0 for i in range(layers))
         return tuple(map(bool, self.each(key, layers)))
 
     # What nearly every family reads

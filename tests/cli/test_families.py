@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import parity
 import pytest
+from tiny_encoders import BERTS
 from tiny_gguf import check_commands, check_embed_command
-from tiny_models import ENCODERS, EVERY, make
+from tiny_models import EVERY, make
 
 from heron.backends import native
 
@@ -24,6 +25,6 @@ def test_the_commands(made: parity.Tiny) -> None:
 
 
 @pytest.mark.covers("command", "native")
-@pytest.mark.parametrize("made", ENCODERS.keys() - {"t5"}, indirect=True)
+@pytest.mark.parametrize("made", BERTS, indirect=True)
 def test_encoders_embed(made: parity.Tiny) -> None:
     check_embed_command(made)

@@ -61,10 +61,10 @@ def test_hidden_states_of_every_layer(made: parity.Tiny) -> None:
     encoder = made.hf.get_encoder() if "forward" in model.entries else made.hf
     with torch.no_grad():
         theirs = [encoder(torch.tensor([s]), output_hidden_states=True).hidden_states for s in SOURCES]
-    layers = len(theirs[0]) - 1
-    for i in range(layers + 1 if "forward" not in model.entries else layers):  # T5's last ones are after a norm
+    names = [*(f"hidden:{i}" for i in range(len(theirs[0]) - 1)), "hidden"]  # the last one is after a norm, where there is a final one
+    for i, name in enumerate(names):
         expected = [states[i][0].numpy() for states in theirs]
-        assert max(differences(Encoded(model).results(want=f"hidden:{i}"), expected)) <= parity.TOLERANCE
+        assert max(differences(Encoded(model).results(want=name), expected)) <= parity.TOLERANCE
 
 
 def test_hidden_states_of_every_decoder_layer(made: parity.Tiny) -> None:

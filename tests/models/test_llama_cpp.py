@@ -17,11 +17,12 @@ import numpy as np
 import parity
 import pytest
 import transformers as tf
-from test_bert import SENTENCES, encode
+from test_encoders import SENTENCES, encode
 from test_t5 import SOURCES, TARGETS, VARIANTS, WithSources
+from tiny_encoders import BERTS
 from tiny_experts import STRETCHED
 from tiny_gguf import write_tiny
-from tiny_models import ENCODERS, EVERY, T5, YARN
+from tiny_models import EVERY, T5, YARN
 
 from heron.backends.reference import core
 from heron.checkpoint.checkpoint import Checkpoint
@@ -78,6 +79,8 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "gpt-oss": {"swiglu_limit": 7.0, "rope_parameters": TRUNCATED},
     # Windows in the even layers, biases in all.
     "gpt-oss-whole": {"attention_bias": True, "layer_types": ["sliding_attention", FULL], "tie_word_embeddings": False},
+    # No biases, and layers of a period.
+    "modern-bert-biased": {**UNBIASED, "norm_bias": False, "mlp_bias": False, "layer_types": [FULL, *["sliding_attention"] * 2]},
 }
 #: T5's positions reach 128, whatever the file says.
 T5_REACH = 128
@@ -128,6 +131,11 @@ def decoder(name: str) -> tuple[Any, Any, float]:
     return adapted(EVERY[name](), **ADAPTED.get(name, {})), tf.AutoModelForCausalLM, 2.5
 
 
+def encoder(name: str) -> tuple[Any, Any, float]:
+    config, auto, sharp = BERTS[name]()
+    return adapted(config, **ADAPTED.get(name, {})), auto, sharp
+
+
 def t5(variant: str) -> tuple[Any, Any, float]:
     reach = {"relative_attention_max_distance": T5_REACH}
     return tf.T5Config(**T5 | VARIANTS[variant] | reach), tf.AutoModelForSeq2SeqLM, 1.0
@@ -144,7 +152,7 @@ def test_decoders(made: parity.Tiny) -> None:
 
 
 @pytest.mark.covers("logits", "llama.cpp")
-@of_each({name: make for name, make in ENCODERS.items() if name != "t5"})
+@of_each({name: partial(encoder, name) for name in BERTS})
 def test_encoders(made: parity.Tiny) -> None:
     path = write_tiny(made.folder)
     ours = encode(build_model(Checkpoint(path)))["hidden"]

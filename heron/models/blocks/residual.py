@@ -26,7 +26,7 @@ class Residual(Protocol):
 
 @dataclass(frozen=True)
 class PreNorm:
-    """``x += scale mixer(norm(x)); x += scale ffn(norm(x))``."""
+    """``x += scale mixer(norm(x)); x += scale ffn(norm(x))``. With no name for its norm the mixer takes x as it is."""
 
     norm: Norm
     mixer_norm: str = "attn_norm"
@@ -34,7 +34,10 @@ class PreNorm:
     scale: float = 1.0
 
     def build(self, b: ModelBuilder, x: Value, delta: Value | None, mixer: Sublayer, ffn: Sublayer) -> Stream:
-        start, normed = self.norm.enter(b, x, delta, self.mixer_norm)
+        if self.mixer_norm:
+            start, normed = self.norm.enter(b, x, delta, self.mixer_norm)
+        else:
+            start = normed = x if delta is None else b.add(x, delta)
         x, normed = self.norm.enter(b, start, b.scale(mixer.build(b, normed), self.scale), self.ffn_norm)
         return start, x, b.scale(ffn.build(b, normed), self.scale)
 

@@ -30,7 +30,7 @@ def metadata(config: Metadata) -> dict[str, Any]:
     return {**common_metadata(config), "attention.causal": False, "tokenizer.ggml.token_type_count": types}
 
 
-@family("bert", bert=HFMapping("bert", metadata, ignore=(r"(^|\.)pooler\.", r"^cls\.", r"position_ids$")))
+@family("bert", bert=HFMapping("bert", metadata, prefix=r"bert\.", ignore=(r"(^|\.)pooler\.", r"^cls\.", r"position_ids$")))
 def bert(p: Params) -> Encoder:
     heads = p.integer("attention.head_count", least=1)
     norm = Norm(p.number("attention.layer_norm_epsilon"), "layer")
@@ -38,4 +38,4 @@ def bert(p: Params) -> Encoder:
         raise UnsupportedError(f"{p.where}: a BERT with attention.causal true is not supported")
     attention = Attention(Heads(heads, heads, p.hidden // heads), mask=Mask(causal=False, cached=False))
     layer = Layer(attention, MLP(p.integer("feed_forward_length", least=1), "gelu_erf"), PostNorm(norm))
-    return Encoder((layer,) * p.layers, norm, p.context_length, pooling(p, "mean"))
+    return Encoder((layer,) * p.layers, norm, p.context_length, pooling=pooling(p, "mean"))
