@@ -61,7 +61,7 @@ void Attending::choose_bundle() {
 
 std::int64_t Attending::length(std::int64_t s) const { return f_.batch.query_start[s + 1] - f_.batch.query_start[s]; }
 std::int64_t Attending::before(std::int64_t s) const { return f_.batch.context_len[s] - length(s); }
-std::int64_t Attending::context(std::int64_t s) const { return group_ && group_->cross ? f_.batch.cross_len[s] : f_.batch.context_len[s]; }
+std::int64_t Attending::context(std::int64_t s) const { return group_ && group_->kind == Addressing::cross ? f_.batch.cross_len[s] : f_.batch.context_len[s]; }
 
 // Memory: the tiles, a workspace for each thread, and where spans are apart, a partial result for each span of each item.
 

@@ -53,6 +53,13 @@ Storage storage_of(const std::string& dtype) {
     throw ProgramError("states are stored as f32, f16 or q8_0, not " + dtype);
 }
 
+Addressing addressing_of(const std::string& kind) {
+    if (kind == "token") return Addressing::token;
+    if (kind == "cross") return Addressing::cross;
+    if (kind == "slot") return Addressing::slot;
+    throw ProgramError("there are no groups of kind " + kind);
+}
+
 const std::int32_t* data_of(const Ints& ints) { return ints.size() ? ints.data() : nullptr; }
 
 void bind_runtime(nb::module_& m) {
@@ -68,7 +75,9 @@ void bind_runtime(nb::module_& m) {
         }, "chunks"_a, "body"_a, "Call body(chunk) for each chunk on the runtime's threads; worth it where the body releases the GIL.")
         .def_prop_ro("arena_bytes", [](const Runtime& r) { return r.arena_bytes; })
         .def("add_group",
-             [](Runtime& r, std::string name, bool cross, int block_size) { r.groups.push_back({std::move(name), cross, block_size, 0}); })
+             [](Runtime& r, std::string name, const std::string& kind, int block_size) {
+                 r.groups.push_back({std::move(name), addressing_of(kind), block_size, 0});
+             })
         .def("add_field", [](Runtime& r, int group, const std::string& dtype) { r.fields.push_back({group, storage_of(dtype), 0, nullptr}); })
         .def("set_units", [](Runtime& r, std::size_t group, std::int64_t units) { r.groups.at(group).units = units; })
         .def("set_field", [](Runtime& r, std::size_t field, Bytes entries) {
@@ -130,7 +139,7 @@ void add_node(Program& program, std::string op, const std::vector<PyValue>& inpu
 }
 
 void begin(Program& program, const Symbols& symbols, Ints query_start, Ints context_len, Ints rows, Ints cross_len, Ints embed_rows, Floats embeds,
-           Ints parents, const std::vector<PyTable>& tables, const std::vector<Memory>& given) {
+           Ints parents, Ints slot_read, Ints slot_write, Ints slot_offset, const std::vector<PyTable>& tables, const std::vector<Memory>& given) {
     Batch batch;
     batch.query_start = query_start.data();
     batch.context_len = context_len.data();
@@ -142,6 +151,14 @@ void begin(Program& program, const Symbols& symbols, Ints query_start, Ints cont
     if (embeds.ndim() == 2) batch.embed_columns = static_cast<std::int64_t>(embeds.shape(1));
     if (batch.embed_count && (embeds.ndim() != 2 || embeds.shape(0) != embed_rows.size())) throw ProgramError("embeds and embed_rows differ in number");
     batch.parents = data_of(parents);
+    batch.slot_read = slot_read.data();
+    batch.slot_write = slot_write.data();
+    batch.slot_offset = slot_offset.data();
+    if (slot_write.size()) batch.slot_writes = static_cast<std::int64_t>(slot_write.shape(1));
+    if (static_cast<std::int64_t>(slot_read.size()) != symbols[SEQUENCES]) throw ProgramError("slot_read is not [S]");
+    if (static_cast<std::int64_t>(slot_write.size()) != symbols[SEQUENCES] * batch.slot_writes || slot_offset.size() != slot_write.size()) {
+        throw ProgramError("slot_write and slot_offset are not [S, J]");
+    }
     for (const PyTable& table : tables) {
         if (!table) {
             batch.tables.push_back({});
@@ -179,7 +196,8 @@ void bind_programs(nb::module_& m) {
         .def("add", add_node, "op"_a, "inputs"_a, "outputs"_a, "weights"_a, "fields"_a, "numbers"_a, "words"_a, "lists"_a)
         .def("__len__", &Program::instructions)
         .def("begin", begin, "symbols"_a, "query_start"_a.noconvert(), "context_len"_a.noconvert(), "rows"_a.noconvert(), "cross_len"_a.noconvert(),
-             "embed_rows"_a.noconvert(), "embeds"_a.noconvert(), "parents"_a.noconvert(), "tables"_a.noconvert(), "given"_a.noconvert(),
+             "embed_rows"_a.noconvert(), "embeds"_a.noconvert(), "parents"_a.noconvert(), "slot_read"_a.noconvert(),
+             "slot_write"_a.noconvert(), "slot_offset"_a.noconvert(), "tables"_a.noconvert(), "given"_a.noconvert(),
              "Start a step on arrays that the caller keeps alive until it ends.")
         .def("run", &Program::run, "first"_a, "last"_a, nb::call_guard<nb::gil_scoped_release>(), "Run instructions [first, last) of the step.")
         .def("view_f32", view<float>, "value"_a)

@@ -28,6 +28,7 @@ const Kernels& kernels() {
         add_linear_kernels(made);
         add_rope_kernels(made);
         add_attention_kernels(made);
+        add_recurrent_kernels(made);
         return made;
     }();
     return table;

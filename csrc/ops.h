@@ -11,6 +11,7 @@ void add_routing_kernels(Kernels& table);
 void add_linear_kernels(Kernels& table);
 void add_rope_kernels(Kernels& table);
 void add_attention_kernels(Kernels& table);
+void add_recurrent_kernels(Kernels& table);
 
 inline WeightPtr weight_of(const Node& node, std::size_t i) { return i < node.weights.size() ? node.weights[i] : nullptr; }
 

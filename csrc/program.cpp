@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include <algorithm>
 #include <new>
 
 namespace heron {
@@ -55,7 +56,8 @@ void Program::add(const Node& node) {
     for (const int field : node.fields) {
         const int group = runtime_->fields.at(static_cast<std::size_t>(field)).group;
         // A cross state is written by the encoder, whose tokens it holds, and only read by the decoder: nodes without outputs write.
-        groups_.insert({group, runtime_->groups.at(static_cast<std::size_t>(group)).cross && !node.outputs.empty()});
+        const bool cross = runtime_->groups.at(static_cast<std::size_t>(group)).kind == Addressing::cross;
+        groups_.insert({group, cross && !node.outputs.empty()});
     }
 }
 
@@ -64,6 +66,7 @@ void Program::begin(const Symbols& symbols, const Batch& batch, const std::vecto
     frame_.batch = batch;
     ++frame_.number;
     place_tokens();
+    cross_slots();
     check_tables();
     place_buffers(given);
 }
@@ -85,6 +88,38 @@ void Program::place_tokens() {
     }
 }
 
+void Program::cross_slots() {
+    const Batch& batch = frame_.batch;
+    const auto sequences = static_cast<std::int32_t>(frame_.symbols[SEQUENCES]);
+    frame_.crossed.assign(static_cast<std::size_t>(sequences), 0);
+    if (!batch.slot_writes) return;
+    std::vector<std::pair<std::int32_t, std::int32_t>> readers;  // slot and sequence
+    for (std::int32_t s = 0; s < sequences; ++s) readers.emplace_back(batch.slot_read[s], s);
+    std::sort(readers.begin(), readers.end());
+    for (std::int64_t i = 0; i < sequences * batch.slot_writes; ++i) {
+        const std::int32_t slot = batch.slot_write[i];
+        if (slot <= 0) continue;
+        for (auto r = std::lower_bound(readers.begin(), readers.end(), std::pair{slot, 0}); r != readers.end() && r->first == slot; ++r) {
+            if (r->second != i / batch.slot_writes) frame_.crossed[static_cast<std::size_t>(r->second)] = 1;
+        }
+    }
+}
+
+// Every slot that is read or written must be in the state's memory.
+void Program::check_slots(const Group& group) const {
+    const Batch& batch = frame_.batch;
+    const auto check = [&](std::int64_t slot, std::int64_t sequence) {
+        if (slot < 0 || slot >= group.units) {
+            throw ProgramError("group " + group.name + ": slot " + std::to_string(slot) + " of sequence " + std::to_string(sequence) + " is outside the " +
+                               std::to_string(group.units) + " allocated");
+        }
+    };
+    for (std::int64_t s = 0; s < frame_.symbols[SEQUENCES]; ++s) {
+        check(batch.slot_read[s], s);
+        for (std::int64_t j = 0; j < batch.slot_writes; ++j) check(batch.slot_write[s * batch.slot_writes + j], s);
+    }
+}
+
 // Every block that holds a token of a sequence must be in its table and in the state's memory.
 void Program::check_tables() const {
     for (const auto& [g, crossed] : groups_) {
@@ -92,6 +127,10 @@ void Program::check_tables() const {
         const Table& table = frame_.batch.tables.at(static_cast<std::size_t>(g));
         const std::string where = "group " + group.name;
         if (group.units == 0) throw ProgramError("run() before allocate(): " + where + " has no room yet");
+        if (group.kind == Addressing::slot) {
+            check_slots(group);
+            continue;
+        }
         if (!table.blocks) throw ProgramError(where + ": the batch has no block table for it");
         if (crossed && !frame_.batch.cross_len) throw ProgramError(where + ": the batch does not say how long its sources are (cross_len)");
         for (std::int64_t s = 0; s < frame_.symbols[SEQUENCES]; ++s) {

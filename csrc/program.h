@@ -56,10 +56,13 @@ struct Weight {
 };
 using WeightPtr = std::shared_ptr<const Weight>;
 
-// States that are addressed alike: heron/graph/graph.py. `units` blocks of them are allocated.
+// How states are addressed: by blocks of tokens, by blocks of an encoder's tokens, or by slots of one state each.
+enum class Addressing { token, cross, slot };
+
+// States that are addressed alike: heron/graph/graph.py. `units` blocks (or slots) of them are allocated.
 struct Group {
     std::string name;
-    bool cross = false;
+    Addressing kind = Addressing::token;
     int block_size = 1;
     std::int64_t units = 0;
 };
@@ -99,6 +102,8 @@ struct Table {
 struct Batch {
     const std::int32_t *query_start = nullptr, *context_len = nullptr, *rows = nullptr;
     const std::int32_t *cross_len = nullptr, *embed_rows = nullptr, *parents = nullptr;
+    const std::int32_t *slot_read = nullptr, *slot_write = nullptr, *slot_offset = nullptr;  // the latter two [S, slot_writes]
+    std::int64_t slot_writes = 0;
     const float* embeds = nullptr;
     std::int64_t embed_count = 0, embed_columns = 0;
     std::vector<Table> tables;  // by group
@@ -114,6 +119,7 @@ struct Frame {
     Symbols symbols{};
     Batch batch{};
     std::vector<std::int32_t> sequence, place;  // [T] of each token: its sequence, and its place therein
+    std::vector<char> crossed;                  // [S] whether another sequence writes the slot that this one resumes from
     std::vector<char*> buffers;
     char* scratch = nullptr;
     std::uint64_t number = 0;  // of the step
@@ -192,13 +198,15 @@ public:
 
 private:
     void place_tokens();
+    void cross_slots();
     void check_tables() const;
+    void check_slots(const Group& group) const;
     void place_buffers(const std::vector<char*>& given);
 
     std::shared_ptr<Runtime> runtime_;
     std::vector<std::vector<Size>> planned_;
     std::vector<Instruction> instructions_;
-    std::set<std::pair<int, bool>> groups_;  // whose tables the instructions read, and whether as long as the sources are
+    std::set<std::pair<int, bool>> groups_;  // whose tables or slots the instructions use, and whether as long as the sources are
     std::vector<std::int64_t> offsets_;
     Shared shared_;
     Frame frame_;

@@ -1,4 +1,4 @@
-// Kernels on rows of f32, one table of them for each instruction set. Their bodies stand in rows.inc and attend.inc.
+// Kernels on rows of f32, one table of them for each instruction set. Their bodies stand in rows.inc, attend.inc and recurrent.inc.
 #pragma once
 
 #include <cstdint>
@@ -59,6 +59,16 @@ struct RowKernels {
                        const int* high, int at);
     // (largest, total, acc) of the keys before, joined by those of more keys.
     void (*merge)(float* largest, float* total, float* acc, float more_largest, float more_total, const float* more_acc, int dim);
+
+    // Recurrences, one token further (heron/csrc/recurrent.inc).
+    // y [n] = the sum of taps[i] * rows[i] over `count` rows, taps [count, n], plus `bias`, which may be null
+    void (*convolve)(float* y, const float* const* rows, const float* taps, const float* bias, int count, std::int64_t n);
+    // S = exp(step * rate) S + step x write; y = S read, for S [channels, numbers]; `rate` has as many `numbers`, or one for all
+    void (*selective_scan)(float* y, float* state, const float* x, float step, const float* rate, bool rates, const float* write, const float* read,
+                           std::int64_t channels, std::int64_t numbers);
+    // S = exp(log_decay) S; S += k (beta (v - k S)); y = q S, for S [keys, values]
+    void (*delta_rule)(float* y, float* state, const float* q, const float* k, const float* v, float log_decay, float beta, std::int64_t keys,
+                       std::int64_t values);
 };
 
 constexpr int CHUNK = 64;

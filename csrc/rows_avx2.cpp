@@ -5,4 +5,5 @@
 
 #include "rows.inc"
 #include "attend.inc"
+#include "recurrent.inc"
 #include "rows_table.inc"

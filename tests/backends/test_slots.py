@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.models.qwen3_next.modeling_qwen3_next import torch_recurrent_gated_delta_rule
 
-from heron.backends import reference
+from heron.backends import native, reference
 from heron.backends.base import Executable, Options
 from heron.backends.batch import Batch
 from heron.checkpoint.views import Const
@@ -64,9 +64,17 @@ def expected(tokens: Sequence[int]) -> Logits:
     return y.reshape(len(tokens), -1).numpy()
 
 
+BACKENDS = [reference, pytest.param(native, marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled"))]
+
+
+@pytest.fixture(params=BACKENDS, ids=["reference", "native"])
+def backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
 @pytest.fixture
-def executable() -> Executable:
-    ready = reference.prepare(recurrent_model(), options=Options(kv_dtype="f16"))  # recurrent states are f32 whatever this says
+def executable(backend: Any) -> Executable:
+    ready = backend.prepare(recurrent_model(), options=Options(kv_dtype="f16"))  # recurrent states are f32 whatever this says
     ready.allocate({"recurrent": ROOMS})
     return ready
 
@@ -152,7 +160,7 @@ def test_a_snapshot_is_read_again_and_again(executable: Executable) -> None:
             close(got, expected(prefix + tail)[6:])
 
 
-def test_slots_move(executable: Executable) -> None:
+def test_slots_move(executable: Executable, backend: Any) -> None:
     """A copied slot, and one exported to another executable, go on alike."""
     tokens, more = random_tokens(7, 9), random_tokens(4, 10)
     run(executable, [tokens], [0], slot_write=[[3]])
@@ -162,7 +170,7 @@ def test_slots_move(executable: Executable) -> None:
     (group,) = executable.state_groups
     data = executable.export("recurrent", [8])
     assert (group.kind, group.unit_bytes) == ("slot", len(data))
-    other = reference.prepare(recurrent_model())
+    other = backend.prepare(recurrent_model())
     other.allocate({"recurrent": ROOMS})
     other.import_("recurrent", [1], data)
     close(run(other, [more], [7], slot_read=[1])[0], expected(tokens + more)[7:])

@@ -27,7 +27,10 @@ from heron.graph.passes.tap import tap
 PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora"})
 
 #: Arrays of the batch that the core reads.
-BATCH_INTS = ("tokens", "positions", "query_start", "context_len", "rows", "cross_len", "embed_rows", "parents")
+BATCH_INTS = (
+    *("tokens", "positions", "query_start", "context_len", "rows", "cross_len", "embed_rows", "parents"),
+    *("slot_read", "slot_write", "slot_offset"),
+)
 
 
 class NativeExecutable(Executable):
@@ -55,7 +58,7 @@ class NativeExecutable(Executable):
         self._groups = list(self.model.groups.values())
         index = {group.name: i for i, group in enumerate(self._groups)}
         for group in self._groups:
-            self._runtime.add_group(group.name, group.kind == "cross", group.block_size)
+            self._runtime.add_group(group.name, group.kind, group.block_size)
         fields: dict[tuple[str, str], int] = {}
         for state in self.model.states.values():
             for name, field in state.fields:
@@ -113,6 +116,7 @@ class NativeExecutable(Executable):
         lowered = self._lower(entry, tuple(want))
         if self.model.states:
             self._stored()
+        self._refuse_trees(entry, batch)
         for group, source, destination in batch.copies:
             self.copy(group, source, destination)
         symbols = batch.symbols
@@ -125,6 +129,12 @@ class NativeExecutable(Executable):
         logits = arrays.get("logits")
         nonfinite = np.zeros(0, np.bool_) if logits is None else ~np.array(_core.finite_rows(logits), np.bool_)
         return Done(Result(arrays, nonfinite))
+
+    def _refuse_trees(self, entry: str, batch: Batch) -> None:
+        """As the reference kernels do, where a recurrence would take the drafts of a tree for one line."""
+        for node in self._graphs[entry].nodes if len(batch.parents) else ():
+            if any(self.model.groups[state.group].kind == "slot" for state in node.writes):
+                attention.refuse_trees(batch, node.op)
 
     def _run(self, lowered: Lowered, batch: Batch, symbols: Mapping[str, int], outputs: list[Array]) -> None:
         # The core keeps pointers into these arrays until the step ends.
@@ -140,6 +150,9 @@ class NativeExecutable(Executable):
             ints["embed_rows"],
             embeds,
             ints["parents"],
+            ints["slot_read"],
+            ints["slot_write"],
+            ints["slot_offset"],
             tables,
             [*(ints[name] for name in lowered.inputs), *outputs],
         )
