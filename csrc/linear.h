@@ -37,6 +37,7 @@ struct LinearKernels {
     std::int64_t (*read_memory)(const std::uint8_t* data, std::int64_t bytes);
     std::int64_t (*multiply_int8)(std::int64_t rounds);
     std::int64_t (*multiply_f32)(std::int64_t rounds);
+    std::int64_t (*multiply_bf16)(std::int64_t rounds);  // null without such a product; else not for every CPU of the instruction set
     int sums;  // vectors of products in a round
 };
 
