@@ -1,4 +1,4 @@
-"""The table in docs/formats.md is what the code does. ``HERON_FORMATS=write python -m pytest tests/quant/test_formats_page.py`` writes it."""
+"""The table in docs/formats.md is what the code does. ``HERON_FORMATS=write python -m pytest`` on this file writes it."""
 
 from __future__ import annotations
 
