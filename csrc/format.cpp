@@ -1,5 +1,7 @@
 #include "format.h"
 
+#include <cstring>
+
 #include "format_bits.h"
 
 namespace heron {
@@ -52,6 +54,27 @@ void spread_bits(Byte* bits, bool back) {
 }
 void rearrange_q5_0(Byte* b, bool back) { spread_bits(b + 2, back); }
 void rearrange_q5_1(Byte* b, bool back) { spread_bits(b + 4, back); }
+
+// 16 bytes of numbers of so many bits, one after another; or byte i holding, lowest first, those of elements i, i + 16, ...
+template <int BITS>
+void to_planes(Byte* qs, bool back) {
+    Byte to[16] = {};
+    for (int e = 0; e < 128 / BITS; ++e) {
+        const int byte = e * BITS / 8, shift = e * BITS % 8, plane = e % 16, place = e / 16 * BITS;
+        const int from = back ? qs[plane] >> place : qs[byte] >> shift;
+        to[back ? byte : plane] |= static_cast<Byte>((from & ((1 << BITS) - 1)) << (back ? shift : place));
+    }
+    std::memcpy(qs, to, 16);
+}
+void rearrange_q1_0(Byte* b, bool back) { to_planes<1>(b + 2, back); }
+void rearrange_q2_0(Byte* b, bool back) { to_planes<2>(b + 2, back); }
+
+// E4M3's NaN stands for 0 here: kernels need not know.
+void rearrange_nvfp4(Byte* b, bool) {
+    for (int i = 0; i < 4; ++i) {
+        if (b[i] == 0x7f) b[i] = 0;
+    }
+}
 
 void decode_q2_k(const Byte* b, float* x) {
     const float d = half_at(b + 80), dmin = half_at(b + 82);
@@ -115,28 +138,28 @@ const Format FORMATS[] = {
     {"Q5_0", 6, 32, 22, {{1, 2}, {5, 4}}, decode_q5_0, rearrange_q5_0},
     {"Q5_1", 7, 32, 24, {{2, 2}, {5, 4}}, decode_q5_1, rearrange_q5_1},
     {"Q8_0", 8, 32, 34, {{1, 2}, {8, 4}}, decode_q8_0},
-    {"Q2_K", 10, 256, 84, {}, decode_q2_k},
-    {"Q3_K", 11, 256, 110, {}, decode_q3_k},
+    {"Q2_K", 10, 256, 84, {{20, 4}, {2, 2}}, decode_q2_k},
+    {"Q3_K", 11, 256, 110, {{27, 4}, {1, 2}}, decode_q3_k},
     {"Q4_K", 12, 256, 144, {{2, 2}, {35, 4}}, decode_q4_k},
     {"Q5_K", 13, 256, 176, {{2, 2}, {43, 4}}, decode_q5_k},
     {"Q6_K", 14, 256, 210, {{52, 4}, {1, 2}}, decode_q6_k},
     {"Q8_1", 9, 32, 36, {}, decode_q8_1},
     {"Q8_K", 15, 256, 292, {}, decode_q8_k},
-    {"IQ1_S", 19, 256, 50, {}, decode_iq1_s},
-    {"IQ1_M", 29, 256, 56, {}, decode_iq1_m},
-    {"IQ2_XXS", 16, 256, 66, {}, decode_iq2_xxs},
-    {"IQ2_XS", 17, 256, 74, {}, decode_iq2_xs},
-    {"IQ2_S", 22, 256, 82, {}, decode_iq2_s},
-    {"IQ3_XXS", 18, 256, 98, {}, decode_iq3_xxs},
-    {"IQ3_S", 21, 256, 110, {}, decode_iq3_s},
-    {"IQ4_NL", 20, 32, 18, {}, decode_iq4_nl},
-    {"IQ4_XS", 23, 256, 136, {}, decode_iq4_xs},
-    {"TQ1_0", 34, 256, 54, {}, decode_tq1_0},
-    {"TQ2_0", 35, 256, 66, {}, decode_tq2_0},
-    {"MXFP4", 39, 32, 17, {}, decode_mxfp4},
-    {"NVFP4", 40, 64, 36, {}, decode_nvfp4},
-    {"Q1_0", 41, 128, 18, {}, decode_q1_0},
-    {"Q2_0", 42, 64, 18, {}, decode_q2_0},
+    {"IQ1_S", 19, 256, 50, {{1, 2}, {12, 4}}, decode_iq1_s},
+    {"IQ1_M", 29, 256, 56, {{14, 4}}, decode_iq1_m},
+    {"IQ2_XXS", 16, 256, 66, {{1, 2}, {16, 4}}, decode_iq2_xxs},
+    {"IQ2_XS", 17, 256, 74, {{1, 2}, {18, 4}}, decode_iq2_xs},
+    {"IQ2_S", 22, 256, 82, {{1, 2}, {20, 4}}, decode_iq2_s},
+    {"IQ3_XXS", 18, 256, 98, {{1, 2}, {24, 4}}, decode_iq3_xxs},
+    {"IQ3_S", 21, 256, 110, {{1, 2}, {27, 4}}, decode_iq3_s},
+    {"IQ4_NL", 20, 32, 18, {{1, 2}, {4, 4}}, decode_iq4_nl},
+    {"IQ4_XS", 23, 256, 136, {{2, 2}, {33, 4}}, decode_iq4_xs},
+    {"TQ1_0", 34, 256, 54, {{13, 4}, {1, 2}}, decode_tq1_0},
+    {"TQ2_0", 35, 256, 66, {{16, 4}, {1, 2}}, decode_tq2_0},
+    {"MXFP4", 39, 32, 17, {{1, 1}, {4, 4}}, decode_mxfp4},
+    {"NVFP4", 40, 64, 36, {{9, 4}}, decode_nvfp4, rearrange_nvfp4},
+    {"Q1_0", 41, 128, 18, {{1, 2}, {4, 4}}, decode_q1_0, rearrange_q1_0},
+    {"Q2_0", 42, 64, 18, {{1, 2}, {4, 4}}, decode_q2_0, rearrange_q2_0},
     {nullptr, 0, 0, 0, {}, nullptr},
 };
 

@@ -3,25 +3,29 @@
 #include <cstddef>
 
 #include "format_bits.h"
+#include "format_values.h"
 
 namespace heron {
 namespace {
 
 template <std::size_t ENTRIES, int VALUES>
-using Grid = std::array<std::array<std::int8_t, VALUES>, ENTRIES>;
+using Grid = std::array<std::array<std::uint8_t, VALUES>, ENTRIES>;
 
 template <int VALUES, int BITS, std::size_t LEVELS, std::size_t ENTRIES>
 constexpr Grid<ENTRIES, VALUES> expanded(const std::int8_t (&levels)[LEVELS], const std::uint16_t (&entries)[ENTRIES]) {
     Grid<ENTRIES, VALUES> grid{};
     for (std::size_t i = 0; i < ENTRIES; ++i) {
-        for (int j = 0; j < VALUES; ++j) grid[i][static_cast<std::size_t>(j)] = levels[entries[i] >> j * BITS & ((1 << BITS) - 1)];
+        for (int j = 0; j < VALUES; ++j) {
+            const int level = levels[entries[i] >> j * BITS & ((1 << BITS) - 1)];
+            grid[i][static_cast<std::size_t>(j)] = static_cast<std::uint8_t>(level + (levels[0] < 0));  // IQ1's become 0, 1 and 2
+        }
     }
     return grid;
 }
 
 // The grids are Python's, read from its own file, so that there is one copy.
 #define LEVELS(...) {__VA_ARGS__}
-#define HERON_GRID(name, values, bits, levels, ...) constexpr auto name = expanded<values, bits>(levels, {__VA_ARGS__});
+#define HERON_GRID(name, values, bits, levels, ...) alignas(64) constexpr auto name = expanded<values, bits>(levels, {__VA_ARGS__});
 #include "../heron/quant/codebooks.inc"
 #undef HERON_GRID
 #undef LEVELS
@@ -39,7 +43,7 @@ constexpr auto EVEN_SIGNS = [] {
 
 // The next values of x: an entry's, those with a bit in `signs` negative.
 template <std::size_t VALUES>
-void put(float*& x, float scale, const std::array<std::int8_t, VALUES>& entry, unsigned signs) {
+void put(float*& x, float scale, const std::array<std::uint8_t, VALUES>& entry, unsigned signs) {
     for (std::size_t i = 0; i < VALUES; ++i) {
         const float value = scale * static_cast<float>(entry[i]);
         *x++ = signs >> i & 1 ? -value : value;
@@ -48,12 +52,15 @@ void put(float*& x, float scale, const std::array<std::int8_t, VALUES>& entry, u
 
 // IQ1's: three values, to all of which the same eighth is added, or taken from them.
 void put(float*& x, float scale, std::uint32_t index, bool minus) {
-    for (const std::int8_t value : IQ1_S[index]) *x++ = scale * (static_cast<float>(value) + (minus ? -0.125f : 0.125f));
+    for (const std::uint8_t value : IQ1_S[index]) *x++ = scale * (static_cast<float>(value) - 1.0f + (minus ? -0.125f : 0.125f));
 }
 
 float scale_of(float d, std::uint32_t bits, float unit) { return d * (0.5f + static_cast<float>(bits)) * unit; }
 
 }  // namespace
+
+const std::uint8_t *const GRID_IQ1 = IQ1_S[0].data(), *const GRID_IQ2_XXS = IQ2_XXS[0].data(), *const GRID_IQ2_XS = IQ2_XS[0].data();
+const std::uint8_t *const GRID_IQ2_S = IQ2_S[0].data(), *const GRID_IQ3_XXS = IQ3_XXS[0].data(), *const GRID_IQ3_S = IQ3_S[0].data();
 
 void decode_iq2_xxs(const Byte* b, float* x) {
     const float d = half_at(b);

@@ -1,12 +1,9 @@
 // Formats whose few bits number the values of a short table, or are digits.
 #include "format_bits.h"
+#include "format_values.h"
 
 namespace heron {
 namespace {
-
-constexpr std::int8_t IQ4_VALUES[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-// E2M1 doubled, so that all are integers; the scales are halved in return.
-constexpr std::int8_t E2M1_DOUBLED[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // Half of 2^(e - 127), in the subnormal range too.
 float half_of_e8m0(std::uint32_t e) { return float_of(e < 2 ? 0x00200000u << e : (e - 1) << 23); }

@@ -31,12 +31,22 @@ static inline Int all_int(std::int32_t a) { return _mm512_set1_epi32(a); }
 static inline Int bit_and(Int a, Int b) { return _mm512_and_si512(a, b); }
 static inline Int bit_or(Int a, Int b) { return _mm512_or_si512(a, b); }
 static inline Int bit_xor(Int a, Int b) { return _mm512_xor_si512(a, b); }
+static inline Int add_int(Int a, Int b) { return _mm512_add_epi32(a, b); }
+static inline Int sub_int(Int a, Int b) { return _mm512_sub_epi32(a, b); }
+static inline Int mul_int(Int a, int b) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(b)); }
 static inline Int shift_left(Int a, int n) { return _mm512_slli_epi32(a, static_cast<unsigned>(n)); }
 static inline Int shift_right(Int a, int n) { return _mm512_srli_epi32(a, static_cast<unsigned>(n)); }
 static inline Int shift_right_signed(Int a, int n) { return _mm512_srai_epi32(a, static_cast<unsigned>(n)); }
 static inline Vec to_float(Int a) { return _mm512_cvtepi32_ps(a); }
 static inline Vec as_float(Int a) { return _mm512_castsi512_ps(a); }
+static inline Int widen_8(const std::uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 static inline Int widen_16(const std::uint16_t* p) { return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+// Of each byte of `index`, which is less than 16, the byte of the table.
+static inline Int look_up(const void* table, Int index) {
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(table))), index);
+}
+// Of each lane of `index` the 32-bit word of the table.
+static inline Int gather(const void* table, Int index) { return _mm512_i32gather_epi32(index, table, 4); }
 static inline void store_int8(std::int8_t* p, Vec whole) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(whole))); }
 static inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a); }
 static inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a); }
@@ -59,12 +69,20 @@ static inline Int all_int(std::int32_t a) { return _mm256_set1_epi32(a); }
 static inline Int bit_and(Int a, Int b) { return _mm256_and_si256(a, b); }
 static inline Int bit_or(Int a, Int b) { return _mm256_or_si256(a, b); }
 static inline Int bit_xor(Int a, Int b) { return _mm256_xor_si256(a, b); }
+static inline Int add_int(Int a, Int b) { return _mm256_add_epi32(a, b); }
+static inline Int sub_int(Int a, Int b) { return _mm256_sub_epi32(a, b); }
+static inline Int mul_int(Int a, int b) { return _mm256_mullo_epi32(a, _mm256_set1_epi32(b)); }
 static inline Int shift_left(Int a, int n) { return _mm256_slli_epi32(a, n); }
 static inline Int shift_right(Int a, int n) { return _mm256_srli_epi32(a, n); }
 static inline Int shift_right_signed(Int a, int n) { return _mm256_srai_epi32(a, n); }
 static inline Vec to_float(Int a) { return _mm256_cvtepi32_ps(a); }
 static inline Vec as_float(Int a) { return _mm256_castsi256_ps(a); }
+static inline Int widen_8(const std::uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
 static inline Int widen_16(const std::uint16_t* p) { return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+static inline Int look_up(const void* table, Int index) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(table))), index);
+}
+static inline Int gather(const void* table, Int index) { return _mm256_i32gather_epi32(static_cast<const int*>(table), index, 4); }
 static inline void store_int8(std::int8_t* p, Vec whole) {
     const __m256i a = _mm256_cvtps_epi32(whole);
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -124,6 +142,15 @@ static inline Int bit_or(Int a, Int b) {
 static inline Int bit_xor(Int a, Int b) {
     return each_int([&](int i) { return a.lane[i] ^ b.lane[i]; });
 }
+static inline Int add_int(Int a, Int b) {
+    return each_int([&](int i) { return a.lane[i] + b.lane[i]; });
+}
+static inline Int sub_int(Int a, Int b) {
+    return each_int([&](int i) { return a.lane[i] - b.lane[i]; });
+}
+static inline Int mul_int(Int a, int b) {
+    return each_int([&](int i) { return a.lane[i] * static_cast<std::uint32_t>(b); });
+}
 static inline Int shift_left(Int a, int n) {
     return each_int([&](int i) { return a.lane[i] << n; });
 }
@@ -141,8 +168,25 @@ static inline Vec as_float(Int a) {
     std::memcpy(r.lane, a.lane, sizeof r.lane);
     return r;
 }
+static inline Int widen_8(const std::uint8_t* p) {
+    return each_int([&](int i) { return p[i]; });
+}
 static inline Int widen_16(const std::uint16_t* p) {
     return each_int([&](int i) { return p[i]; });
+}
+static inline Int look_up(const void* table, Int index) {
+    return each_int([&](int i) {
+        std::uint32_t word = 0;
+        for (int b = 0; b < 32; b += 8) word |= static_cast<std::uint32_t>(static_cast<const std::uint8_t*>(table)[index.lane[i] >> b & 0xff]) << b;
+        return word;
+    });
+}
+static inline Int gather(const void* table, Int index) {
+    return each_int([&](int i) {
+        std::uint32_t word;
+        std::memcpy(&word, static_cast<const std::uint8_t*>(table) + 4 * index.lane[i], 4);
+        return word;
+    });
 }
 static inline void store_int8(std::int8_t* p, Vec whole) {
     for (int i = 0; i < W; ++i) p[i] = static_cast<std::int8_t>(whole.lane[i]);

@@ -42,7 +42,8 @@ std::uint8_t* interleave(std::uint8_t* to, const std::uint8_t* const* rows, std:
 
 std::uint8_t* interleave(std::uint8_t* to, const std::uint8_t* const* rows, std::int64_t offset, std::int64_t count, int size, int width) {
     if (size == 4) return interleave<4>(to, rows, offset, count, width);
-    return interleave<2>(to, rows, offset, count, width);
+    if (size == 2) return interleave<2>(to, rows, offset, count, width);
+    return interleave<1>(to, rows, offset, count, width);
 }
 
 // One block of each row, `offset` bytes into it.

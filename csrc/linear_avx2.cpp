@@ -1,9 +1,11 @@
 #define HERON_VECTOR avx2
 #define HERON_LINEAR LINEAR_AVX2
 #include "linear.h"
+#include "format_values.h"
 #include "integers.h"
 
 #include "linear_formats.inc"
+#include "linear_tables.inc"
 #include "linear.inc"
 #include "limits.inc"
 #include "linear_table.inc"

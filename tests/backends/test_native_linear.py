@@ -13,7 +13,10 @@ _core = pytest.importorskip("heron._core")
 
 ISAS = _core.instruction_sets()
 PLAIN = ("F32", "F16", "BF16")
-QUANTIZED = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K")
+QUANTIZED = (
+    *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
+    *("IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"),
+)
 DECODED = tuple(sorted(set(FORMATS) - {*PLAIN, *QUANTIZED, "F64", "I8", "I16", "I32", "I64"}))  # formats that have no kernel of their own
 ROWS = (1, 3, 16, 17, 50)
 TOKENS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 17, 33, 64)
