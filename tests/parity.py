@@ -86,7 +86,10 @@ def _random(name: str, parameter: torch.Tensor, sharp: float) -> torch.Tensor:
         return noise
     scale = (
         sharp
-        if any(part in name for part in ("q_proj", "k_proj", "qkv_proj", "c_attn", "Wqkv", "q_b_proj", "query", "key", ".q.", ".k."))
+        if any(
+            part in name
+            for part in ("q_proj", "k_proj", "qkv_proj", "c_attn", "Wqkv", "q_lin", "k_lin", "q_b_proj", "query", "key", ".q.", ".k.")
+        )
         else 1.0
     )
     return noise * scale / math.sqrt(parameter.shape[-1])

@@ -15,6 +15,8 @@ SMALL: dict[str, Any] = {
     "intermediate_size": 72,
     "max_position_embeddings": 40,
 }
+TOKENS = {"pad_token_id": 0, "eos_token_id": 0, "bos_token_id": 0, "mask_token_id": 0}
+LINEAR = {"rope_type": "linear", "rope_theta": 90.0, "factor": 3.0}
 MODERN: dict[str, Any] = {
     **SMALL,
     **dict.fromkeys(("pad_token_id", "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id"), 0),
@@ -29,6 +31,23 @@ BIASED = {"norm_bias": True, "attention_bias": True, "mlp_bias": True}
 #: A name -> a configuration, the class that makes the model of it, and how queries and keys are scaled.
 BERTS: dict[str, Callable[[], tuple[Any, Any, float]]] = {
     "bert": lambda: (tf.BertConfig(**SMALL, layer_norm_eps=1e-5), tf.AutoModel, 2.5),
+    "roberta": lambda: (tf.RobertaConfig(**{**SMALL, "max_position_embeddings": 42}, layer_norm_eps=1e-5), tf.AutoModel, 2.5),
+    "xlm-roberta": lambda: (tf.XLMRobertaConfig(**{**SMALL, "max_position_embeddings": 42}, type_vocab_size=1), tf.AutoModel, 2.5),
+    "distilbert": lambda: (
+        tf.DistilBertConfig(vocab_size=61, dim=32, n_layers=3, n_heads=4, hidden_dim=72, max_position_embeddings=40),
+        tf.AutoModel,
+        2.5,
+    ),
+    "eurobert": lambda: (
+        tf.EuroBertConfig(**SMALL, **TOKENS, num_key_value_heads=2, rope_parameters={"rope_type": "default", "rope_theta": 90.0}),
+        tf.AutoModel,
+        2.5,
+    ),
+    "eurobert-biased": lambda: (
+        tf.EuroBertConfig(**SMALL, **TOKENS, head_dim=10, attention_bias=True, mlp_bias=True, rope_parameters=LINEAR),
+        tf.AutoModel,
+        2.5,
+    ),
     "nomic-bert": lambda: (tf.NomicBertConfig(**SMALL, layer_norm_eps=1e-5), tf.AutoModel, 2.5),
     "modern-bert": lambda: (tf.ModernBertConfig(**{**MODERN, "num_hidden_layers": 5}), tf.AutoModel, 2.5),
     "modern-bert-biased": lambda: (

@@ -22,11 +22,12 @@ from heron.text.tokenizer import Tokenizer
 NEARLY = 0.02
 
 
-def write_tiny(folder: Path) -> Path:
-    """The GGUF file of the model in a HF folder, written beside it."""
+def write_tiny(folder: Path, **metadata: Any) -> Path:
+    """The GGUF file of the model in a HF folder, written beside it; ``metadata`` is of the tokenizer (``tokenizer.ggml.*``)."""
     checkpoint, path = Checkpoint(folder), folder / "written.gguf"
     named = {"general.name": "tiny"}  # not by a folder that a test is named after: programs look for tokens in a phi-3's vocabulary
     tokens = vocabulary(checkpoint.tensors["token_embd.weight"].shape[0])
+    tokens |= {f"tokenizer.ggml.{key}": value for key, value in metadata.items()}
     write_gguf(path, dict(checkpoint.metadata) | named | tokens, checkpoint.tensors)
     return path
 
@@ -71,7 +72,7 @@ def check_commands(made: parity.Tiny) -> None:
 
 def check_embed_command(made: parity.Tiny) -> None:
     """`heron info` and `heron embed` on an encoder's GGUF file: transformers' hidden states, their mean."""
-    path = write_tiny(made.folder)
+    path = write_tiny(made.folder, add_bos_token=False)  # which is 1, padding to RoBERTa
     assert json.loads(heron("info", path, "--json"))["architecture"] == Checkpoint(path).architecture
     text = "heron reads others"
     vector = np.array(heron("embed", path, text, "--no-normalize", "--threads", "1").split(), np.float32)

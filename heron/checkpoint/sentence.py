@@ -36,7 +36,7 @@ class SentenceModel:
 
 def read_sentence_model(folder: Path) -> SentenceModel:
     """From a HF folder; nothing is known of one without modules.json. Raises CheckpointError for damaged files."""
-    path, settings = folder / "modules.json", folder / "sentence_bert_config.json"
+    path = folder / "modules.json"
     if not path.is_file():
         return SentenceModel()
     pooling_type, unknown = None, []
@@ -49,7 +49,9 @@ def read_sentence_model(folder: Path) -> SentenceModel:
             unknown += [] if mode in POOLING_TYPES else [f"{mode} pooling"]
         elif kind not in ("Transformer", "Normalize"):
             unknown.append(kind)
-    limit = Metadata(read_object(settings), where=str(settings)).integer("max_seq_length", None, minimum=1) if settings.is_file() else None
+    limit = None
+    for settings in folder.glob("sentence_*_config.json"):  # sentence_bert_config.json, or older ones with another family's name
+        limit = Metadata(read_object(settings), where=str(settings)).integer("max_seq_length", None, minimum=1)
     return SentenceModel(pooling_type, limit, tuple(unknown))
 
 

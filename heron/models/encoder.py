@@ -29,11 +29,11 @@ def pooling(p: Params, default: str) -> str:
 class Encoder:
     """Learned positions of ``positions`` places and the first token type, where there are any, are added to the embeddings.
 
-    ``norm`` is of the embeddings; ``final_norm`` follows layers that norm what enters them. ``pooling``: see POOLING.
+    ``norm`` is of the embeddings, if they are normed; ``final_norm`` follows layers that norm what enters them. ``pooling``: see POOLING.
     """
 
     layers: tuple[Layer, ...]
-    norm: Norm
+    norm: Norm | None = None
     positions: int = 0
     final_norm: Norm | None = None
     pooling: str = "mean"
@@ -51,7 +51,8 @@ class Encoder:
             x = b.bias(
                 x, b.view("token_types.weight", 1, hidden, stored="token_types.weight", look=lambda types: AxisSlice(types, 0, 0, 1))
             )
-        x = self.norm.build(b, x, "token_embd_norm")
+        if self.norm:
+            x = self.norm.build(b, x, "token_embd_norm")
         delta: Value | None = None
         for i, layer in enumerate(self.layers):
             with b.layer(f"blk.{i}"):

@@ -27,6 +27,7 @@ from heron.checkpoint.transforms import (
 from heron.checkpoint.transforms_alternating import AlternatingExperts
 from heron.checkpoint.transforms_delta import InRows
 from heron.checkpoint.transforms_fused import SplitGateUp, UngroupQKV
+from heron.checkpoint.transforms_rows import DropRows
 from heron.checkpoint.views import Const, RowSlice
 from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
@@ -84,6 +85,7 @@ CASES: dict[str, tuple[Transform, dict[str, Tensor]]] = {
         InRows((r"blk\.\d+\.ssm_(d|norm\.weight)",), "attention.head_count_kv"),
         {"blk.0.ssm_norm.weight": Const(values(12))},
     ),
+    "rows that are not read": (DropRows((r"position_embd\.weight",)), {"position_embd.weight": Const(np.tri(7, 5, -2))}),
     "experts": (StackExperts(), EXPERT_MATRICES),
     "alternating experts": (
         AlternatingExperts(),

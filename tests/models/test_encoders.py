@@ -11,7 +11,7 @@ import parity
 import pytest
 import torch
 import transformers as tf
-from tiny_encoders import BERTS, MODERN, SMALL
+from tiny_encoders import BERTS, MODERN
 from tiny_models import make
 
 from heron.backends.base import Options
@@ -113,13 +113,10 @@ def test_its_states_are_none(made: parity.Tiny) -> None:
     assert not model.states and not model.traits.causal
 
 
-MASKED = {"bert": tf.BertConfig(**SMALL), "modern-bert": tf.ModernBertConfig(**MODERN), "nomic-bert": tf.NomicBertConfig(**SMALL)}
-
-
-@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta", "distilbert", "nomic-bert", "modern-bert", "eurobert"])
 def test_a_head_on_top_is_left_out(name: str, tmp_path: Path) -> None:
     """As published folders hold these models: trained to fill masks."""
-    made = parity.tiny(MASKED[name], tmp_path, auto=tf.AutoModelForMaskedLM)
+    made = parity.tiny(BERTS[name]()[0], tmp_path, auto=tf.AutoModelForMaskedLM)
     with torch.no_grad():
         theirs = np.concatenate([made.hf.base_model(torch.tensor([s])).last_hidden_state[0].numpy() for s in SENTENCES])
     assert parity.difference(encode(build_model(Checkpoint(tmp_path)))["hidden"], theirs) <= parity.TOLERANCE
@@ -173,6 +170,9 @@ def test_older_configurations_mean_the_same(name: str, tmp_path: Path) -> None:
         ("modern-bert", {"hidden_activation": "relu"}),
         ("bert", {"hidden_act": "relu"}),
         ("bert", {"is_decoder": True}),
+        ("roberta", {"pad_token_id": 0}),
+        ("distilbert", {"activation": "relu"}),
+        ("eurobert", {"hidden_act": "gelu"}),
     ],
 )
 def test_variants_that_are_not_computed_are_refused(name: str, config: dict[str, Any], tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ ADAPTED: dict[str, dict[str, Any]] = {
     "gpt-oss": {"swiglu_limit": 7.0, "rope_parameters": TRUNCATED},
     # Windows in the even layers, biases in all.
     "gpt-oss-whole": {"attention_bias": True, "layer_types": ["sliding_attention", FULL], "tie_word_embeddings": False},
+    "eurobert-biased": {**UNBIASED, "mlp_bias": False, "head_dim": 8},  # heads are parts of the model's width
     # No biases, and layers of a period.
     "modern-bert-biased": {**UNBIASED, "norm_bias": False, "mlp_bias": False, "layer_types": [FULL, *["sliding_attention"] * 2]},
 }
