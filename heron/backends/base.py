@@ -115,6 +115,11 @@ class Executable(ABC):
     """A model made ready on a backend. Not thread-safe: one thread steps it."""
 
     @property
+    def threads(self) -> int:
+        """CPU threads that compute a step."""
+        return 1
+
+    @property
     @abstractmethod
     def state_groups(self) -> tuple[StateGroup, ...]: ...
 

@@ -6,6 +6,7 @@ The engine owns numbers; the backend owns the bytes behind them. Unit 0 of every
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,3 +132,42 @@ class Sequence:
 
 def last_row(tokens: list[int]) -> NDArray[np.int32]:
     return np.array([len(tokens) - 1], np.int32)
+
+
+def joined(steps: SequenceOf[Batch]) -> Batch:
+    """One step of the sequences of several, in their order; of steps without embeddings, drafts and copies.
+
+    Where a sequence has fewer blocks than another, its table ends in null blocks.
+    """
+    if len(steps) == 1:
+        return steps[0]
+    starts = np.cumsum([0, *(len(step.tokens) for step in steps)], dtype=np.int32)[:-1]
+
+    def flat(parts: Iterable[NDArray[np.int32]], axis: int = 0) -> NDArray[np.int32]:
+        return np.concatenate(list(parts), axis=axis, dtype=np.int32)
+
+    def tables(each: Iterable[Mapping[str, NDArray[np.int32]]]) -> dict[str, NDArray[np.int32]]:
+        found = list(each)
+        return {name: _stacked([table[name] for table in found]) for name in found[0]}
+
+    return Batch(
+        tokens=flat(step.tokens for step in steps),
+        query_start=flat([steps[0].query_start, *(step.query_start[1:] + at for step, at in zip(steps[1:], starts[1:], strict=True))]),
+        context_len=flat(step.context_len for step in steps),
+        rows=flat(step.rows + at for step, at in zip(steps, starts, strict=True)),
+        positions=flat((step.positions for step in steps), axis=1),
+        tables=tables(step.tables for step in steps),
+        table_start={name: flat(step.table_start[name] for step in steps) for name in steps[0].table_start},
+        slot_read=flat(step.slot_read for step in steps),
+        slot_write=flat(step.slot_write for step in steps),
+        slot_offset=flat(step.slot_offset for step in steps),
+        cross=tables(step.cross for step in steps),
+        cross_len=flat(step.cross_len for step in steps),
+        adapter=flat(step.adapter for step in steps),
+    )
+
+
+def _stacked(tables: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """Tables [S, B] one below another, each as wide as the widest."""
+    width = max(table.shape[1] for table in tables)
+    return np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables], dtype=np.int32)

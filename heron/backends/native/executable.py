@@ -82,6 +82,10 @@ class NativeExecutable(Executable):
             self._lowered[key] = lower(graph, self._runtime, self._weights, self._fields, self.options.activations)
         return self._lowered[key]
 
+    @property
+    def threads(self) -> int:
+        return self._runtime.threads
+
     # States
 
     @property
