@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace heron {
 namespace {
 
-constexpr std::int64_t BLOCK = 4096;  // numbers of state that a thread advances at a time: they stay in the nearest cache
-constexpr int EXP_COST = 8;           // arithmetic of an exponential, beside that of an addition
+constexpr std::int64_t BLOCK = 4096;     // numbers of state that a thread advances at a time: they stay in the nearest cache
+constexpr std::int64_t DELTA_STRIP = 64;  // columns of a delta rule's state that a thread advances at a time
+constexpr int EXP_COST = 8;              // arithmetic of an exponential, beside that of an addition
 
 std::int64_t aligned(std::int64_t floats) { return (floats + 15) / 16 * 16; }
 
@@ -28,67 +30,93 @@ void due(const Batch& batch, std::int64_t s, std::int64_t count, const Use& use)
     }
 }
 
-// A state [heads, size] in which each head goes its own way.
+// After how many of its tokens sequence s's state is due next, or `end`.
+std::int64_t next_due(const Batch& batch, std::int64_t s, std::int64_t count, std::int64_t end) {
+    for (std::int64_t j = s * batch.slot_writes; j < (s + 1) * batch.slot_writes; ++j) {
+        if (batch.slot_write[j] > 0 && batch.slot_offset[j] > count) end = std::min<std::int64_t>(end, batch.slot_offset[j]);
+    }
+    return end;
+}
+
+// Copies n numbers of each row; rows lie `stride` apart.
+void copy_rows(float* to, std::int64_t to_stride, const float* from, std::int64_t from_stride, std::int64_t rows, std::int64_t n) {
+    if (to_stride == n && from_stride == n) n *= std::exchange(rows, 1);
+    for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_stride, from + r * from_stride, static_cast<std::size_t>(n) * sizeof(float));
+}
+
+// What a thread advances: heads [first, last) of a state, and of each of their rows columns [left, right).
+struct Part {
+    std::int64_t first, last, left, right;
+};
+
+// A state [heads, rows, columns] in which each head goes its own way, and each strip of columns too.
 struct Recurrence {
     std::size_t field;
-    std::int64_t heads, size;
-    int cost;  // of advancing one number of the state
-
-    // Heads that one thread advances at a time.
-    std::int64_t block(const Frame& f) const { return std::clamp<std::int64_t>(std::min(BLOCK / size, heads / f.pool.size()), 1, heads); }
+    std::int64_t heads, rows, columns, strip;
+    int cost = 1;  // of advancing one number of the state
 
     // A block for each thread, and states that are read too late where they lie, since another sequence writes there.
     std::int64_t scratch(const Frame& f) const {
         const std::int64_t staged = std::count(f.crossed.begin(), f.crossed.end(), 1);
-        return static_cast<std::int64_t>(sizeof(float)) * (f.pool.size() * aligned(block(f) * size) + staged * heads * size);
+        return static_cast<std::int64_t>(sizeof(float)) * (f.pool.size() * room(f) + staged * heads * rows * columns);
     }
 
-    // Calls advance(state of the head, head, token) for every head and token, a sequence's tokens in their order.
+    // Calls advance(state, part, token, count) for parts of the state, a sequence's tokens in their order.
+    // The state is dense: [last - first, rows, right - left].
     template <class Advance>
     void run(Frame& f, const Advance& advance) const {
         const StateField& stored = field_of(f, field);
         const std::vector<const float*> sources = read(f, stored);
-        const std::int64_t sequences = f.symbols[SEQUENCES], each = block(f), blocks = (heads + each - 1) / each;
-        const std::int64_t work = each * size * cost * std::max<std::int64_t>(1, f.symbols[TOKENS] / std::max<std::int64_t>(1, sequences));
-        f.pool.ranges(sequences * blocks, std::max<std::int64_t>(1, Frame::GRAIN / work), [&](std::int64_t begin, std::int64_t end, int worker) {
-            float* state = reinterpret_cast<float*>(f.scratch) + worker * aligned(each * size);
+        const std::int64_t sequences = f.symbols[SEQUENCES], each = block(f), blocks = (heads + each - 1) / each, strips = (columns + strip - 1) / strip;
+        const std::int64_t work = each * rows * strip * cost * std::max<std::int64_t>(1, f.symbols[TOKENS] / std::max<std::int64_t>(1, sequences));
+        f.pool.ranges(sequences * blocks * strips, std::max<std::int64_t>(1, Frame::GRAIN / work), [&](std::int64_t begin, std::int64_t end, int worker) {
+            float* state = reinterpret_cast<float*>(f.scratch) + worker * room(f);
             for (std::int64_t i = begin; i < end; ++i) {
-                const std::int64_t s = i / blocks, first = i % blocks * each, last = std::min(heads, first + each);
-                advance_block(f, stored, state, sources[static_cast<std::size_t>(s)], s, first, last, advance);
+                const std::int64_t s = i / (blocks * strips), first = i / strips % blocks * each, left = i % strips * strip;
+                const Part part{first, std::min(heads, first + each), left, std::min(columns, left + strip)};
+                advance_part(f, stored, state, sources[static_cast<std::size_t>(s)], s, part, advance);
             }
         });
     }
 
 private:
+    // Heads that a thread advances at a time.
+    std::int64_t block(const Frame& f) const { return std::clamp<std::int64_t>(std::min(BLOCK / (rows * strip), heads / f.pool.size()), 1, heads); }
+
+    std::int64_t room(const Frame& f) const { return aligned(block(f) * rows * strip); }
+
     // Where each sequence's state lies before the step; null where it begins anew.
     std::vector<const float*> read(const Frame& f, const StateField& stored) const {
-        float* staged = reinterpret_cast<float*>(f.scratch) + f.pool.size() * aligned(block(f) * size);
+        const std::int64_t size = heads * rows * columns;
+        float* staged = reinterpret_cast<float*>(f.scratch) + f.pool.size() * room(f);
         std::vector<const float*> sources;
         for (std::size_t s = 0; s < f.crossed.size(); ++s) {
             const std::int32_t slot = f.batch.slot_read[s];
             sources.push_back(slot ? slot_of(stored, slot) : nullptr);
             if (!f.crossed[s]) continue;
-            sources.back() = static_cast<const float*>(std::memcpy(staged, sources.back(), static_cast<std::size_t>(heads * size) * sizeof(float)));
-            staged += heads * size;
+            copy_rows(staged, size, sources.back(), size, 1, size);
+            sources.back() = staged;
+            staged += size;
         }
         return sources;
     }
 
     template <class Advance>
-    void advance_block(const Frame& f, const StateField& stored, float* state, const float* source, std::int64_t s, std::int64_t first,
-                       std::int64_t last, const Advance& advance) const {
-        const auto bytes = static_cast<std::size_t>((last - first) * size) * sizeof(float);
-        const auto save = [&](std::int32_t slot) { std::memcpy(slot_of(stored, slot) + first * size, state, bytes); };
+    void advance_part(const Frame& f, const StateField& stored, float* state, const float* source, std::int64_t s, const Part& part,
+                      const Advance& advance) const {
+        const std::int64_t width = part.right - part.left, lines = (part.last - part.first) * rows, at = part.first * rows * columns + part.left;
+        const auto save = [&](std::int32_t slot) { copy_rows(slot_of(stored, slot) + at, columns, state, width, lines, width); };
         if (source) {
-            std::memcpy(state, source + first * size, bytes);
+            copy_rows(state, width, source + at, columns, lines, width);
         } else {
-            std::fill_n(state, (last - first) * size, 0.0f);
+            std::fill_n(state, lines * width, 0.0f);
         }
+        const std::int64_t begin = f.batch.query_start[s], end = f.batch.query_start[s + 1] - begin;
         due(f.batch, s, 0, save);
-        const std::int64_t begin = f.batch.query_start[s], end = f.batch.query_start[s + 1];
-        for (std::int64_t t = begin; t < end; ++t) {
-            for (std::int64_t h = first; h < last; ++h) advance(state + (h - first) * size, h, t);
-            due(f.batch, s, t - begin + 1, save);
+        for (std::int64_t count = 0, next; count < end; count = next) {
+            next = next_due(f.batch, s, count, end);
+            advance(state, part, begin + count, next - count);
+            due(f.batch, s, next, save);
         }
     }
 };
@@ -98,14 +126,21 @@ Instruction selective_scan(const Node& node, Shared&) {
     const WeightPtr rate = weight_of(node, 0);
     const std::int64_t heads = rate->shape[0], rates = rate->shape[1], channels = x.columns(), numbers = write.columns();
     const std::int64_t groups = write.shape[1].constant, share = heads / groups;
-    const Recurrence recurrence{static_cast<std::size_t>(node.fields[0]), heads, channels * numbers, rates > 1 ? EXP_COST : 1};
+    const Recurrence recurrence{static_cast<std::size_t>(node.fields[0]), heads, channels, numbers, numbers, rates > 1 ? EXP_COST : 1};
     return {[=](Frame& f) {
         const float *values = f.f32(x), *steps = f.f32(step), *writes = f.f32(write), *reads = f.f32(read), *by = rate->values.data();
         float* to = f.f32(y);
-        recurrence.run(f, [&](float* state, std::int64_t h, std::int64_t t) {
-            const std::int64_t at = t * heads + h, group = (t * groups + h / share) * numbers;
-            f.kernels.selective_scan(to + at * channels, state, values + at * channels, steps[at], by + h * rates, rates > 1, writes + group,
-                                     reads + group, channels, numbers);
+        recurrence.run(f, [&](float* state, const Part& part, std::int64_t token, std::int64_t count) {
+            for (std::int64_t t = token; t < token + count; t += SCAN_TOKENS) {
+                for (std::int64_t h = part.first, end; h < part.last; h = end) {  // heads that read one group
+                    end = std::min(part.last, (h / share + 1) * share);
+                    const std::int64_t at = t * heads + h, group = (t * groups + h / share) * numbers;
+                    const Scan scan{to + at * channels, values + at * channels, steps + at, by + h * rates, writes + group, reads + group,
+                                    heads * channels, heads, groups * numbers, end - h, channels, numbers, rates};
+                    f.kernels.selective_scan(scan, state + (h - part.first) * channels * numbers,
+                                             static_cast<int>(std::min<std::int64_t>(SCAN_TOKENS, token + count - t)));
+                }
+            }
         });
     }, [=](const Frame& f) { return recurrence.scratch(f); }};
 }
@@ -114,13 +149,18 @@ Instruction delta_rule(const Node& node, Shared&) {
     const Value q = node.inputs[0], k = node.inputs[1], v = node.inputs[2], decay = node.inputs[3], beta = node.inputs[4], y = node.outputs[0];
     const std::int64_t key_heads = q.shape[1].constant, heads = v.shape[1].constant, share = heads / key_heads;
     const std::int64_t keys = q.columns(), values = v.columns();
-    const Recurrence recurrence{static_cast<std::size_t>(node.fields[0]), heads, keys * values, 1};
+    const Recurrence recurrence{static_cast<std::size_t>(node.fields[0]), heads, keys, values, std::min(values, DELTA_STRIP)};
     return {[=](Frame& f) {
         const float *queries = f.f32(q), *by = f.f32(k), *given = f.f32(v), *decays = f.f32(decay), *betas = f.f32(beta);
         float* to = f.f32(y);
-        recurrence.run(f, [&](float* state, std::int64_t h, std::int64_t t) {
-            const std::int64_t at = t * heads + h, key = (t * key_heads + h / share) * keys;
-            f.kernels.delta_rule(to + at * values, state, queries + key, by + key, given + at * values, decays[at], betas[at], keys, values);
+        recurrence.run(f, [&](float* state, const Part& part, std::int64_t token, std::int64_t count) {
+            const std::int64_t width = part.right - part.left;
+            for (std::int64_t h = part.first; h < part.last; ++h, state += keys * width) {
+                for (std::int64_t t = token; t < token + count; ++t) {
+                    const std::int64_t head = t * heads + h, key = (t * key_heads + h / share) * keys, value = head * values + part.left;
+                    f.kernels.delta_rule(to + value, state, queries + key, by + key, given + value, decays[head], betas[head], keys, width);
+                }
+            }
         });
     }, [=](const Frame& f) { return recurrence.scratch(f); }};
 }

@@ -21,6 +21,17 @@ struct Glu {
     float limit, offset;
 };
 
+constexpr int SCAN_TOKENS = 16;
+
+// Heads of a selective scan that read one group, from some token on: heron/graph/ops_recurrent.py.
+struct Scan {
+    float* y;        // [heads, channels], as x; `row_stride` further for the next token
+    const float *x, *step, *rate;  // step [heads], rate [heads, rates]
+    const float *write, *read;     // [numbers]
+    std::int64_t row_stride, step_stride, group_stride;
+    std::int64_t heads, channels, numbers, rates;
+};
+
 struct RowKernels {
     // y may be x. `gain`, `bias` may be null.
     void (*rms_norm)(float* y, const float* x, const float* gain, std::int64_t n, float eps);
@@ -60,12 +71,11 @@ struct RowKernels {
     // (largest, total, acc) of the keys before, joined by those of more keys.
     void (*merge)(float* largest, float* total, float* acc, float more_largest, float more_total, const float* more_acc, int dim);
 
-    // Recurrences, one token further (heron/csrc/recurrent.inc).
+    // Recurrences (csrc/recurrent.inc).
     // y [n] = the sum of taps[i] * rows[i] over `count` rows, taps [count, n], plus `bias`, which may be null
     void (*convolve)(float* y, const float* const* rows, const float* taps, const float* bias, int count, std::int64_t n);
-    // S = exp(step * rate) S + step x write; y = S read, for S [channels, numbers]; `rate` has as many `numbers`, or one for all
-    void (*selective_scan)(float* y, float* state, const float* x, float step, const float* rate, bool rates, const float* write, const float* read,
-                           std::int64_t channels, std::int64_t numbers);
+    // S = exp(step * rate) S + step x write; y = S read, for each of at most SCAN_TOKENS tokens; S [heads, channels, numbers]
+    void (*selective_scan)(const Scan& scan, float* state, int tokens);
     // S = exp(log_decay) S; S += k (beta (v - k S)); y = q S, for S [keys, values]
     void (*delta_rule)(float* y, float* state, const float* q, const float* k, const float* v, float log_decay, float beta, std::int64_t keys,
                        std::int64_t values);
