@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint core bench clean
+.PHONY: run test lint sanitize clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/heron run -p "What can you do?"
@@ -14,6 +14,11 @@ test: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The kernel tests on cores that watch themselves for bad reads, undefined behaviour and races (minutes; Linux).
+sanitize: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet nanobind cmake ninja
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow tests/backends/test_sanitizers.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

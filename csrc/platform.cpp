@@ -84,7 +84,8 @@ long process_id() {
 #endif
 }
 
-#if defined(__linux__) || defined(__APPLE__)
+// The address sanitizer watches the ends of what is allocated, not of what is mapped.
+#if (defined(__linux__) || defined(__APPLE__)) && !defined(__SANITIZE_ADDRESS__)
 
 constexpr std::size_t HUGE_PAGE = std::size_t{1} << 21;
 
@@ -102,12 +103,6 @@ Pages::Pages(std::int64_t bytes) : bytes_(bytes) {
 
 Pages::~Pages() { munmap(mapped_, static_cast<std::size_t>(bytes_) + HUGE_PAGE); }
 
-void release_file_pages(const void* data, std::int64_t bytes) {
-    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
-    const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(bytes)) / page * page;
-    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
-}
-
 #else
 
 Pages::Pages(std::int64_t bytes) : mapped_(::operator new(static_cast<std::size_t>(bytes), std::align_val_t(64))), bytes_(bytes) {
@@ -117,8 +112,16 @@ Pages::Pages(std::int64_t bytes) : mapped_(::operator new(static_cast<std::size_
 
 Pages::~Pages() { ::operator delete(mapped_, std::align_val_t(64)); }
 
-void release_file_pages(const void*, std::int64_t) {}
+#endif
 
+#if defined(__linux__) || defined(__APPLE__)
+void release_file_pages(const void* data, std::int64_t bytes) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
+    const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(bytes)) / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+#else
+void release_file_pages(const void*, std::int64_t) {}
 #endif
 
 }  // namespace heron

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+import heron
 from heron.backends import native
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the core is not compiled")
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(heron.__file__).parents[1]  # where other processes find the same core
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
