@@ -11,6 +11,7 @@
 
 #include <optional>
 
+#include "platform.h"
 #include "program.h"
 
 namespace nb = nanobind;
@@ -222,6 +223,8 @@ void bind_program(nb::module_& m) {
         for (const Isa isa : isas_here()) names.push_back(name_of(isa));
         return names;
     }, "The instruction sets that run on this CPU, the best last. HERON_ISA names one to use.");
+    m.def("cores_of", cores_of, "cpus"_a, "root"_a,
+          "Physical cores that a process may use which runs on `cpus` of the machine that Linux describes in files under `root`.");
     m.def("finite_rows", [](nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu> x) {
         std::vector<bool> finite;
         const auto n = static_cast<std::int64_t>(x.shape(1));

@@ -10,8 +10,14 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #if defined(_WIN32)
+#if !defined(NOMINMAX)
+#define NOMINMAX
+#endif
+#include <windows.h>
+
 #include <process.h>
 #else
 #include <sys/mman.h>
@@ -27,50 +33,100 @@ namespace heron {
 namespace {
 
 #if defined(__linux__)
-// The number of cores whose hyper-threads intersect the affinity mask.
-int cores_in_affinity_mask() {
-    std::set<std::string> cores;  // a core is named by the list of its hyper-threads
+std::vector<int> cpus_in_affinity_mask() {
+    std::vector<int> cpus;
     const int limit = 4096;
     cpu_set_t* mask = CPU_ALLOC(limit);
+    if (mask == nullptr) return cpus;
     const size_t size = CPU_ALLOC_SIZE(limit);
-    if (mask == nullptr) return 0;
     if (sched_getaffinity(0, size, mask) == 0) {
         for (int cpu = 0; cpu < limit; ++cpu) {
-            if (!CPU_ISSET_S(cpu, size, mask)) continue;
-            std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
-            std::string siblings;
-            cores.insert(std::getline(file, siblings) ? siblings : std::to_string(cpu));
+            if (CPU_ISSET_S(cpu, size, mask)) cpus.push_back(cpu);
         }
     }
     CPU_FREE(mask);
-    return static_cast<int>(cores.size());
+    return cpus;
 }
+#endif
 
-// The control group's quota in cores, rounded up; version 2 states "quota period", version 1 has a file for each.
-double quota_in_cores() {
+// Two numbers at the start of one file (version 2 of control groups), or of two (version 1): a quota of time and its period.
+double read_quota(std::istream& quota_file, std::istream& period_file) {
     std::string quota;
     double period = 0;
-    std::ifstream unified("/sys/fs/cgroup/cpu.max");
-    if (!(unified >> quota >> period)) {
-        std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-        quota_file >> quota;
-        period_file >> period;
-    }
+    quota_file >> quota;
+    period_file >> period;
     const double allowed = std::atof(quota.c_str());  // "max" and "-1" mean no limit
-    return allowed > 0 && period > 0 ? std::ceil(allowed / period) : std::numeric_limits<double>::infinity();
+    return allowed > 0 && period > 0 ? allowed / period : std::numeric_limits<double>::infinity();
+}
+
+// The least quota of a control group and of those around it. A group that a container cannot see has no file, and is passed over.
+double quota_of(const std::string& mount, std::string group) {
+    double least = std::numeric_limits<double>::infinity();
+    for (;;) {
+        const std::string folder = mount + group;
+        std::ifstream unified(folder + "/cpu.max"), quota(folder + "/cpu.cfs_quota_us"), period(folder + "/cpu.cfs_period_us");
+        least = std::min({least, read_quota(unified, unified), read_quota(quota, period)});
+        const std::size_t slash = group.rfind('/');
+        if (slash == std::string::npos) return least;
+        group.erase(slash);
+    }
+}
+
+// Processor time that the control groups of this process leave it, in cores. A line of /proc/self/cgroup is
+// "number:controllers:group", without a controller for version 2, whose mount is elsewhere where both versions are.
+double quota_in_cores(const std::string& root) {
+    const std::string mount = root + "/sys/fs/cgroup";
+    double least = std::min(quota_of(mount, ""), quota_of(mount + "/cpu", ""));
+    std::ifstream file(root + "/proc/self/cgroup");
+    for (std::string line; std::getline(file, line);) {
+        const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+        if (first == std::string::npos || second == std::string::npos) continue;
+        const std::string controllers = line.substr(first + 1, second - first - 1), group = line.substr(second + 1);
+        const std::string name = group == "/" ? "" : group;
+        if (controllers.empty()) {
+            least = std::min({least, quota_of(mount, name), quota_of(mount + "/unified", name)});
+        } else if (("," + controllers + ",").find(",cpu,") != std::string::npos) {
+            least = std::min({least, quota_of(mount + "/" + controllers, name), quota_of(mount + "/cpu", name)});
+        }
+    }
+    return least;
+}
+
+#if defined(_WIN32)
+int cores_of_windows() {
+    DWORD_PTR mine = 0, all = 0;
+    DWORD bytes = 0;
+    GetLogicalProcessorInformation(nullptr, &bytes);
+    std::vector<SYSTEM_LOGICAL_PROCESSOR_INFORMATION> found(bytes / sizeof(SYSTEM_LOGICAL_PROCESSOR_INFORMATION));
+    if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all) || !GetLogicalProcessorInformation(found.data(), &bytes)) return 0;
+    return static_cast<int>(std::count_if(found.begin(), found.end(), [&](const auto& unit) {
+        return unit.Relationship == RelationProcessorCore && (unit.ProcessorMask & mine) != 0;
+    }));
 }
 #endif
 
 }  // namespace
 
+int cores_of(const std::vector<int>& cpus, const std::string& root) {
+    std::set<std::string> cores;  // a core is named by the list of its hyper-threads
+    for (const int cpu : cpus) {
+        std::ifstream file(root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+        std::string siblings;
+        cores.insert(std::getline(file, siblings) ? siblings : std::to_string(cpu));
+    }
+    return static_cast<int>(std::min(static_cast<double>(cores.size()), std::ceil(quota_in_cores(root))));
+}
+
 int usable_cores() {
     int cores = 0;
 #if defined(__linux__)
-    cores = static_cast<int>(std::min<double>(cores_in_affinity_mask(), quota_in_cores()));
+    cores = cores_of(cpus_in_affinity_mask(), "");
 #elif defined(__APPLE__)
     size_t size = sizeof cores;
     // Efficiency cores would hold up the others: the first performance level alone is counted.
     if (sysctlbyname("hw.perflevel0.physicalcpu", &cores, &size, nullptr, 0) != 0) sysctlbyname("hw.physicalcpu", &cores, &size, nullptr, 0);
+#elif defined(_WIN32)
+    cores = cores_of_windows();
 #endif
     if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
     return std::max(cores, 1);

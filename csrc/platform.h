@@ -2,11 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace heron {
 
-// Physical cores that this process may use: those of its affinity mask, at most its control group's quota of time.
+// Physical cores that this process may use, and so the threads it works with unless told otherwise: those of its
+// affinity mask, hyper-threads of one core counted once, and at most its control groups' quota of time, rounded up.
 int usable_cores();
+
+// The same for a process that may run on `cpus` of a machine that Linux describes in files under `root` ("" for this one).
+int cores_of(const std::vector<int>& cpus, const std::string& root);
 
 // This process's id, to notice that it was forked.
 long process_id();

@@ -33,7 +33,7 @@ def embed(
     form: Annotated[str, typer.Option("--format", help="text (numbers, a line each), json, jsonl or npy.")] = "text",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Longest text in tokens; 0: the model's own.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the machine's cores if left out.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
 ) -> None:
     """Turn texts into vectors.

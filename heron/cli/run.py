@@ -38,7 +38,7 @@ def run(
     mirostat_eta: Annotated[float, typer.Option(help="Mirostat's rate.")] = DEFAULTS.mirostat_eta,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text again.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the machine's cores if left out.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,

@@ -280,7 +280,8 @@ def load(
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
-    ``backend`` is ``auto``, ``native`` or ``reference``; ``ctx_size`` 0 the model's own context, reduced to fit in
+    ``backend`` is ``auto``, ``native`` or ``reference``; ``threads`` None a thread for each physical core that this process
+    may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced to fit in
     memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights).
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
