@@ -17,7 +17,7 @@ lint: $(VENV)/dev.stamp
 
 # The kernel tests on cores that watch themselves for bad reads, undefined behaviour and races (minutes; Linux).
 sanitize: $(VENV)/dev.stamp
-	$(BIN)/python -m pip install --quiet nanobind cmake ninja
+	$(BIN)/python -m pip install --quiet nanobind cmake
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow tests/backends/test_sanitizers.py
 
 $(BIN)/python:
