@@ -6,6 +6,7 @@
 
 #include "linear_formats.inc"
 #include "linear_tables.inc"
+#include "linear_grids.inc"
 #include "linear.inc"
 #include "limits.inc"
 #include "linear_table.inc"

@@ -16,6 +16,7 @@ PLAIN = ("F32", "F16", "BF16")
 QUANTIZED = (
     *("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"),
     *("IQ4_NL", "IQ4_XS", "MXFP4", "NVFP4", "TQ1_0", "TQ2_0", "Q1_0", "Q2_0"),
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"),
 )
 DECODED = tuple(sorted(set(FORMATS) - {*PLAIN, *QUANTIZED, "F64", "I8", "I16", "I32", "I64"}))  # formats that have no kernel of their own
 ROWS = (1, 3, 16, 17, 50)
