@@ -1,130 +1,222 @@
 """Heron beside llama.cpp and beside the machine's limits, on the same GGUF files, in alternating runs.
 
-    python benchmarks/cpu.py MODEL.gguf [MODEL.gguf ...] [--peer-python PYTHON] [--threads 2] [--prompt 512] [--generate 32] [--rounds 5]
+    python benchmarks/cpu.py MODEL.gguf [MODEL.gguf ...] [--peer-python PYTHON] [--only prefill,decode] [--threads 2] [--rounds 5]
 
-``--peer-python`` is the interpreter of an environment with llama-cpp-python (default: this one). Each round measures the
-machine (what all threads read from memory, and their int8 multiply-adds), then Heron, then llama.cpp. A ratio is taken
-within its round; figures are medians, with the least and the most.
+``--peer-python`` is the interpreter of an environment with llama-cpp-python (default: this one); ``--alone`` measures Heron
+without a peer. Each round measures the machine (what all threads read from memory, and their multiply-adds), then Heron, then
+llama.cpp. Ratios are Heron's figure by llama.cpp's of the same round; figures are medians, with the least and the most.
 
-Limits: decode reads every weight that is multiplied by once a token; prefill does a multiply-add a weight and token.
+    prefill     a prompt of 512 tokens                        decode   32 tokens after it
+    batched     decode of 8 and 32 sequences                  busy     decode beside one other process that computes
+    attention   a prompt of 4k tokens, decode after 8k        memory   peak of the whole process at 4k tokens (PSS)
+    start       from process start to the first token of a prompt of 16
+
+"Of the limit": a step takes at least the time to read its weights, keys and values from memory, and to do its multiply-adds;
+for ``memory`` it is the peak by weights and cache together, for ``busy`` the speed by that of the same round without a neighbour.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
-import subprocess
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
+from turns import Row, Worker, busy_neighbour, forget, markdown, shown
 
 from heron import _core
 from heron.checkpoint.checkpoint import Checkpoint
+from heron.engine.bench import machine
 
-WORKER = Path(__file__).with_name("worker.py")
-
-
-class Worker:
-    """An engine in a process of its own (worker.py)."""
-
-    def __init__(self, python: str, engine: str, model: str, threads: int) -> None:
-        command = [python, str(WORKER), engine, model, "--threads", str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.load = self._answer()["ready"]
-
-    def _answer(self) -> dict[str, float]:
-        assert self.process.stdout is not None and self.process.stderr is not None
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{' '.join(map(str, self.process.args))} ended:\n{self.process.stderr.read()[-2000:]}")  # type: ignore[arg-type]
-        answer: dict[str, float] = json.loads(line)
-        return answer
-
-    def time(self, prompt: int, generate: int) -> dict[str, float]:
-        assert self.process.stdin is not None
-        print(json.dumps({"prompt": prompt, "generate": generate}), file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+ISA = os.environ.get("HERON_ISA") or _core.instruction_sets()[-1]
+PEAKS = {"F32": "f32", "F16": "bf16", "BF16": "bf16"}  # other formats: int8
 
 
-def multiplied(path: str) -> tuple[int, int]:
-    """Elements of the matrices that a token is multiplied by in the layers, and bytes of those and of the output head."""
-    with Checkpoint(path) as checkpoint:
-        layers = [t for name, t in checkpoint.tensors.items() if name.startswith("blk.") and len(t.shape) == 2]
-        head = checkpoint.tensors.get("output.weight") or checkpoint.tensors["token_embd.weight"]
-        return sum(t.size for t in layers), sum(t.nbytes for t in [*layers, head])
+@dataclass(frozen=True)
+class Work:
+    """What a step of a dense model must do."""
+
+    layers: int  #: elements of the matrices in the layers
+    head: int
+    nbytes: int  #: of all of them
+    peak: str  #: the multiply-adds that their format allows
+
+    @classmethod
+    def of(cls, path: str) -> Work:
+        with Checkpoint(path) as checkpoint:
+            layers = [t for name, t in checkpoint.tensors.items() if name.startswith("blk.") and len(t.shape) == 2]
+            head = checkpoint.tensors.get("output.weight") or checkpoint.tensors["token_embd.weight"]
+            most = max(layers, key=lambda tensor: tensor.size).format.name
+            return cls(sum(t.size for t in layers), head.size, sum(t.nbytes for t in [*layers, head]), PEAKS.get(most, "int8"))
+
+    def seconds(self, limits: dict[str, float], tokens: int, rows: int, cached: float) -> float:
+        """The least that a step of so many tokens and rows of logits can take, that reads ``cached`` bytes of keys and values."""
+        compute = (tokens * self.layers + rows * self.head) / limits[self.peak]
+        return max(compute, (self.nbytes + cached) / limits["read"])
 
 
-def measure(path: str, options: argparse.Namespace, tick: Any) -> dict[str, list[float]]:
-    """Figures by name, one a round."""
-    isa = options.isa
-    elements, nbytes = multiplied(path)
-    engines = {"heron": Worker(sys.executable, "heron", path, options.threads)}
-    engines["llama.cpp"] = Worker(options.peer_python, "llama.cpp", path, options.threads)
-    for worker in engines.values():
-        worker.time(options.prompt, 4)  # warm
-    figures: dict[str, list[float]] = {}
+class Bench:
+    """One model's measurements. ``limits`` gathers the machine's, over all rounds."""
 
-    def note(name: str, value: float) -> None:
-        figures.setdefault(name, []).append(value)
+    def __init__(self, path: str, options: argparse.Namespace, limits: dict[str, list[float]]) -> None:
+        self.path, self.options, self.work = path, options, Work.of(path)
+        self._limits = limits
+        self.pythons = {"heron": sys.executable} | ({} if options.alone else {"llama.cpp": options.peer_python})
 
-    for _ in range(options.rounds):
-        limits = _core.machine_limits(isa, options.threads)
-        note("read GB/s", limits["read"] / 1e9)
-        note("int8 G/s", limits["int8"] / 1e9)
-        for name, worker in engines.items():
-            taken = worker.time(options.prompt, options.generate)
-            note(f"{name} prefill", options.prompt / taken["prefill"])
-            note(f"{name} decode", options.generate / taken["decode"])
-            tick()
-        note("prefill ratio", figures["heron prefill"][-1] / figures["llama.cpp prefill"][-1])
-        note("decode ratio", figures["heron decode"][-1] / figures["llama.cpp decode"][-1])
-        note("prefill of int8 peak", figures["heron prefill"][-1] * elements / limits["int8"])
-        note("decode of memory", figures["heron decode"][-1] * nbytes / limits["read"])
-    for worker in engines.values():
-        worker.close()
-    return figures
+    def worker(self, engine: str, watch: bool = False, **options: Any) -> Worker:
+        return Worker(self.pythons[engine], engine, self.path, watch, threads=self.options.threads, **options)
+
+    def workers(self, stack: ExitStack, **options: Any) -> dict[str, Worker]:
+        return {engine: stack.enter_context(self.worker(engine, **options)) for engine in self.pythons}
+
+    def rounds(self) -> Iterator[dict[str, float]]:
+        """The machine's limits, before each round."""
+        for _ in range(self.options.rounds):
+            limits = _core.machine_limits(ISA, self.options.threads)
+            for name, value in limits.items():
+                self._limits.setdefault(name, []).append(value / 1e9)
+            yield limits
+
+    def single(self) -> list[Row]:
+        """Prefill, and decode after it."""
+        prompt, count = self.options.prompt, self.options.generate
+        prefill, decode = Row(f"prefill {prompt}, tok/s"), Row("decode, tok/s")
+        with ExitStack() as stack:
+            workers = self.workers(stack, context=prompt + count)
+            for worker in workers.values():
+                worker.time(prompt, 4)  # warm
+            cached = workers["heron"].first["kv_bytes"] * (prompt + count / 2)
+            for limits in self.rounds():
+                for engine, worker in workers.items():
+                    taken = worker.time(prompt, count)
+                    prefill.note(engine, prompt / taken["prefill"])
+                    decode.note(engine, count / taken["decode"])
+                prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
+                decode.limit.append(decode.ours[-1] * self.work.seconds(limits, 1, 1, cached))
+        only = self.options.only
+        return [row for row, name in ((prefill, "prefill"), (decode, "decode")) if name in only]
+
+    def batched(self, prompt: int = 64) -> list[Row]:
+        count, rows = self.options.generate // 2, []
+        sizes = self.options.sequences
+        with ExitStack() as stack:
+            workers = self.workers(stack, context=prompt + count, sequences=max(sizes))
+            for size in sizes:
+                row = Row(f"decode, {size} sequences, tok/s")
+                for limits in self.rounds():
+                    for engine, worker in workers.items():
+                        row.note(engine, size * count / worker.time(prompt, count, size)["decode"])
+                    cached = size * workers["heron"].first["kv_bytes"] * (prompt + count / 2)
+                    row.limit.append(row.ours[-1] / size * self.work.seconds(limits, size, size, cached))
+                rows.append(row)
+        return rows
+
+    def attention(self, prompt: int = 4096, context: int = 8192) -> list[Row]:
+        count = self.options.generate // 2
+        prefill, decode = Row(f"prefill {prompt}, tok/s"), Row(f"decode after {context}, tok/s")
+        with ExitStack() as stack:
+            workers = self.workers(stack, context=context + count * self.options.rounds)
+            for limits in self.rounds():
+                for engine, worker in workers.items():
+                    prefill.note(engine, prompt / worker.time(prompt, 0)["prefill"])
+                prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
+            for worker in workers.values():
+                worker.time(context - prompt, 0, keep=True)
+            cached = workers["heron"].first["kv_bytes"] * context
+            for limits in self.rounds():
+                for engine, worker in workers.items():
+                    decode.note(engine, count / worker.time(0, count, keep=True)["decode"])
+                decode.limit.append(decode.ours[-1] * self.work.seconds(limits, 1, 1, cached))
+        return [prefill, decode]
+
+    def start(self, prompt: int = 16) -> list[Row]:
+        """Fresh processes: all of it, without importing Python's packages, and with a file that is not in the page cache."""
+        warm, own, cold = Row("first token, s", 2), Row("first token without imports, s", 2), Row("first token of a cold file, s", 2)
+        for engine in self.pythons:
+            self.worker(engine, first=prompt).__exit__(None, None, None)  # into the page cache
+        for _ in self.rounds():
+            for engine in self.pythons:
+                with self.worker(engine, first=prompt) as worker:
+                    warm.note(engine, worker.seconds)
+                    own.note(engine, worker.seconds - worker.first["imports"])
+            for engine in self.pythons:
+                forget(self.path)
+                with self.worker(engine, first=prompt) as worker:
+                    cold.note(engine, worker.seconds)
+        return [warm, own, cold]
+
+    def memory(self, prompt: int = 4096) -> list[Row]:
+        """One engine at a time: pages that two processes map would count as half."""
+        row = Row(f"peak at {prompt} tokens, MiB", 0)
+        for engine in self.pythons:
+            with self.worker(engine, watch=True, context=prompt + 16) as worker:
+                worker.time(prompt, 8)
+                row.note(engine, worker.peak.bytes / 2**20)
+                if engine == "heron":
+                    row.limit.append(worker.peak.bytes / (self.work.nbytes + worker.first["kv_bytes"] * prompt))
+        return [row]
+
+    def busy(self, prompt: int = 64) -> list[Row]:
+        count, row = self.options.generate // 2, Row("decode beside a busy process, tok/s")
+        with ExitStack() as stack:
+            workers = self.workers(stack, context=prompt + count)
+            for _ in self.rounds():
+                quiet = count / workers["heron"].time(prompt, count)["decode"]
+                with busy_neighbour():
+                    for engine, worker in workers.items():
+                        row.note(engine, count / worker.time(prompt, count)["decode"])
+                row.limit.append(row.ours[-1] / quiet)
+        return [row]
 
 
-def shown(values: list[float], digits: int) -> str:
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+SECTIONS: dict[str, Callable[[Bench], list[Row]]] = {
+    "prefill": Bench.single,
+    "decode": Bench.single,
+    "batched": Bench.batched,
+    "attention": Bench.attention,
+    "start": Bench.start,
+    "memory": Bench.memory,
+    "busy": Bench.busy,
+}
 
 
-ROWS = (
-    ("prefill tok/s", ("heron prefill", "llama.cpp prefill", "prefill ratio", "prefill of int8 peak")),
-    ("decode tok/s", ("heron decode", "llama.cpp decode", "decode ratio", "decode of memory")),
-)
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
     parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(SECTIONS), metavar=",".join(SECTIONS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--generate", type=int, default=32)
+    parser.add_argument("--sequences", type=numbers, default=[8, 32])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--isa", default=_core.instruction_sets()[-1])
     options = parser.parse_args()
-    table = Table("model", "", "Heron", "llama.cpp", "ratio", "of the limit", title=f"{options.threads} threads, {options.isa}")
-    with Progress(console=Console(stderr=True)) as progress:
-        for path in options.models:
-            task = progress.add_task(Path(path).name, total=2 * options.rounds)
-            figures = measure(path, options, lambda task=task: progress.advance(task))
-            for label, (ours, theirs, ratio, limit) in ROWS:
-                cells = (shown(figures[ours], 1), shown(figures[theirs], 1), shown(figures[ratio], 2), shown(figures[limit], 2))
-                table.add_row(Path(path).name, label, *cells)
-            table.add_row(Path(path).name, "limits", f"{shown(figures['read GB/s'], 1)} GB/s", f"{shown(figures['int8 G/s'], 0)} G int8/s")
-    Console(width=150).print(table)
+    if unknown := set(options.only) - set(SECTIONS):
+        parser.error(f"there is no {', '.join(unknown)} to measure")
+    limits: dict[str, list[float]] = {}
+    console = Console(stderr=True)
+    print(f"{machine()['cpu']}, {ISA}, {options.threads} threads; load average before: {os.getloadavg()[0]:.1f}\n")
+    print(markdown("model", "", "Heron", "llama.cpp", "ratio", "of the limit"), markdown(*["---"] * 6), sep="\n", flush=True)
+    for path in options.models:
+        bench = Bench(path, options, limits)
+        for section in dict.fromkeys(SECTIONS[name] for name in SECTIONS if name in options.only):
+            with console.status(f"{Path(path).name}: {section.__name__}"):
+                rows = section(bench)
+            for row in rows:
+                print(markdown(Path(path).stem, row.label, *row.cells()), flush=True)
+    named = {"read": "reads {} GB/s", "int8": "{} G int8", "f32": "{} G f32", "bf16": "{} G bf16 multiply-adds/s"}
+    print(f"\nThe machine: {', '.join(text.format(shown(limits[name], 0)) for name, text in named.items() if name in limits)}; ", end="")
+    print(f"load average after: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

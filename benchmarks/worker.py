@@ -1,90 +1,23 @@
-"""One engine, loaded once in a process of its own, that is told what to time: a line of JSON in, a line of JSON out.
+"""One engine in a process of its own that is told what to time: a line of JSON in, a line of JSON out.
 
     python benchmarks/worker.py heron MODEL --threads 2
     python benchmarks/worker.py llama.cpp MODEL --threads 2        (needs llama-cpp-python)
 
-Requests: ``{"prompt": P, "generate": G}``, P tokens in one prefill from an empty cache, then G tokens one by one after
-them. Answers: ``{"prefill": seconds, "decode": seconds}``; the first line says ``{"ready": seconds to load}``.
-Between requests the process sleeps, so that engines can take turns on a machine.
+Requests: ``{"prompt": P, "generate": G, "sequences": S, "keep": false}``: S prompts of P random tokens, then G more tokens of
+each, one step after another; from empty caches, or after what they ``keep`` of the last request. Answers: ``{"prefill": seconds,
+"decode": seconds}``. The first line comes when the model is loaded, and has read a prompt of ``--first`` tokens. Between requests
+the process sleeps, so that engines can take turns on a machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import sys
 import time
-from collections.abc import Callable
 
-import numpy as np
-
-CONTEXT = 2048
-Step = Callable[[list[int], bool], None]
-
-
-def heron(path: str, threads: int) -> tuple[int, Callable[[], Step]]:
-    """The vocabulary's size, and what begins an empty cache and gives its step: tokens in, logits of the last, or none."""
-    from heron.backends import native
-    from heron.backends.base import Options
-    from heron.checkpoint.checkpoint import Checkpoint
-    from heron.engine.cache import Cache, Sequence, last_row, units_for
-    from heron.models.registry import build_model
-
-    model = build_model(Checkpoint(path))
-    executable = native.prepare(model, options=Options(threads=threads))
-    units = {group.name: units_for(group, CONTEXT, CONTEXT) for group in executable.state_groups}
-    executable.allocate(units)
-
-    def begin() -> Step:
-        sequence = Sequence(Cache(executable.state_groups, units))
-
-        def step(tokens: list[int], wanted: bool) -> None:
-            executable.run("forward", sequence.append(tokens, last_row(tokens) if wanted else []))
-
-        return step
-
-    return model.vocab_size, begin
-
-
-def llama_cpp(path: str, threads: int) -> tuple[int, Callable[[], Step]]:
-    import llama_cpp as peer
-
-    quiet = peer.llama_log_callback(lambda level, text, data: None)
-    peer.llama_log_set(quiet, ctypes.c_void_p(0))
-    peer.llama_backend_init()
-    model = peer.llama_model_load_from_file(path.encode(), peer.llama_model_default_params())
-    params = peer.llama_context_default_params()
-    params.n_ctx = params.n_batch = CONTEXT
-    params.n_ubatch = 512
-    params.n_threads = params.n_threads_batch = threads
-    context = peer.llama_init_from_model(model, params)
-    keep = (quiet,)  # the library calls it for as long as the process lives
-
-    def begin() -> Step:
-        peer.llama_memory_clear(peer.llama_get_memory(context), True)
-
-        at = 0
-
-        def step(tokens: list[int], wanted: bool) -> None:
-            nonlocal at
-            batch = peer.llama_batch_init(len(tokens), 0, 1)
-            batch.n_tokens = len(tokens)
-            for i, token in enumerate(tokens):
-                batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0] = token, at + i, 1, 0
-                batch.logits[i] = wanted and i == len(tokens) - 1
-            code = peer.llama_decode(context, batch)
-            peer.llama_batch_free(batch)
-            assert code == 0 and keep, f"llama_decode returned {code}"
-            at += len(tokens)
-
-        return step
-
-    return peer.llama_vocab_n_tokens(peer.llama_model_get_vocab(model)), begin
-
-
-ENGINES = {"heron": heron, "llama.cpp": llama_cpp}
+from engines import ENGINES
 
 
 def main() -> None:
@@ -92,23 +25,36 @@ def main() -> None:
     parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("model")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--context", type=int, default=2048, help="tokens of a sequence")
+    parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever an engine prints goes to stderr, and answers stay lines of JSON
     start = time.perf_counter()
-    vocab, begin = ENGINES[options.engine](options.model, options.threads)
-    print(json.dumps({"ready": time.perf_counter() - start}), file=answers, flush=True)
+    engine = ENGINES[options.engine](options.model, options.threads, options.context, options.sequences)
+    ready = time.perf_counter() - start
+    if options.first:
+        engine.read([list(range(3, 3 + options.first))])
+    print(json.dumps({"ready": ready, "imports": engine.imports, "kv_bytes": engine.kv_bytes}), file=answers, flush=True)
+
+    import numpy as np
+
     rng = np.random.default_rng(0)
     for line in sys.stdin:
         asked = json.loads(line)
-        step, times = begin(), []
-        prompt = rng.integers(3, vocab, asked["prompt"]).tolist()
-        for parts in ([prompt], [[token] for token in rng.integers(3, vocab, asked["generate"]).tolist()]):
-            start = time.perf_counter()
-            for tokens in parts:
-                step(tokens, True)
-            times.append(time.perf_counter() - start)
-        print(json.dumps({"prefill": times[0], "decode": times[1]}), file=answers, flush=True)
+        sequences = asked["sequences"]
+        if not asked["keep"]:
+            engine.begin()
+        prompts = rng.integers(3, engine.vocab, (sequences, asked["prompt"])).tolist()
+        steps = [list(enumerate(row)) for row in rng.integers(3, engine.vocab, (asked["generate"], sequences)).tolist()]
+        start = time.perf_counter()
+        if asked["prompt"]:
+            engine.read(prompts)
+        between = time.perf_counter()
+        for step in steps:
+            engine.step([(number, [token], True) for number, token in step])
+        print(json.dumps({"prefill": between - start, "decode": time.perf_counter() - between}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
