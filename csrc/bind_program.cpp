@@ -11,6 +11,7 @@
 
 #include <optional>
 
+#include "packing.h"
 #include "platform.h"
 #include "program.h"
 
@@ -87,11 +88,18 @@ void bind_runtime(nb::module_& m) {
         }, "field"_a, "entries"_a.noconvert(), "Where the field's entries lie: uint8 [entries, bytes of one], kept alive by the caller.");
 }
 
-// Room for matrices [rows, k], or for experts of them, in the layout of their format; pack_rows() fills it.
-void lay_out(Weight* weight, const Runtime& runtime, std::string name, std::vector<std::int64_t> shape, int format) {
+using Rows = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
+
+const Layout* layout_for(const std::string& name, const std::vector<std::int64_t>& shape, int format, const Runtime& runtime) {
     if (shape.size() < 2) throw ProgramError(name + " is not a matrix");
     const Layout* layout = find_layout(format, runtime.isa);
     if (!layout) throw ProgramError(name + ": the core does not know format " + std::to_string(format));
+    return layout;
+}
+
+// Room for matrices [rows, k], or for experts of them, in the layout of their format, to be packed.
+void lay_out(Weight* weight, const Runtime& runtime, std::string name, std::vector<std::int64_t> shape, int format) {
+    const Layout* layout = layout_for(name, shape, format, runtime);
     const std::int64_t rows = shape[shape.size() - 2], k = shape.back(), bytes = (layout->bytes(rows, k) + 63) / 64 * 64;
     std::int64_t count = 1;
     for (std::size_t i = 0; i + 2 < shape.size(); ++i) count *= shape[i];
@@ -101,13 +109,26 @@ void lay_out(Weight* weight, const Runtime& runtime, std::string name, std::vect
     new (weight) Weight{std::move(name), std::move(shape), {}, std::move(matrices), std::move(memory)};
 }
 
-using Rows = nb::ndarray<const std::uint8_t, nb::ndim<2>, nb::device::cpu>;
+// Matrices that stay where they are, in the file's layout; the caller keeps `rows` [rows of all matrices, bytes].
+void leave(Weight* weight, const Runtime& runtime, std::string name, std::vector<std::int64_t> shape, int format, Rows rows) {
+    const Layout* layout = layout_for(name, shape, format, runtime);
+    const std::int64_t n = shape[shape.size() - 2], k = shape.back(), bytes = layout->format->row_bytes(k);
+    std::int64_t count = 1;
+    for (std::size_t i = 0; i + 2 < shape.size(); ++i) count *= shape[i];
+    if (static_cast<std::int64_t>(rows.shape(0)) != count * n || static_cast<std::int64_t>(rows.shape(1)) != bytes || rows.stride(0) != bytes || rows.stride(1) != 1) {
+        throw ProgramError(name + ": rows are not as a file has them");
+    }
+    std::vector<PackedMatrix> matrices;
+    for (std::int64_t i = 0; i < count; ++i) matrices.push_back({layout, n, k, rows.data() + i * n * bytes, true});
+    new (weight) Weight{std::move(name), std::move(shape), {}, std::move(matrices), nullptr};
+}
 
 // Rows [first, first + n) of one matrix. `release` says that they are a mapped file's, which nobody needs afterwards.
 void pack_rows(Weight& weight, std::size_t matrix, std::int64_t first, Rows rows, bool release) {
     const PackedMatrix& to = weight.matrices.at(matrix);
     const auto n = static_cast<std::int64_t>(rows.shape(0));
-    if (first % to.layout->rows || first < 0 || first + n > to.rows || rows.stride(1) != 1 || static_cast<std::int64_t>(rows.shape(1)) != to.layout->format->row_bytes(to.k)) {
+    if (to.in_file || first % to.layout->rows || first < 0 || first + n > to.rows || rows.stride(1) != 1 ||
+        static_cast<std::int64_t>(rows.shape(1)) != to.layout->format->row_bytes(to.k)) {
         throw ProgramError(weight.name + ": rows do not fit the matrix");
     }
     const std::uint8_t* data = rows.data();
@@ -118,17 +139,40 @@ void pack_rows(Weight& weight, std::size_t matrix, std::int64_t first, Rows rows
     if (release) release_file_pages(data, n * stride);
 }
 
+// Whether all matrices, packed or in the file, can be kept in memory.
+bool lock(const Weight& weight) {
+    if (weight.memory) return lock_in_memory(weight.memory->data(), weight.memory->bytes());
+    const nb::gil_scoped_release unlocked;  // a file's are read for it
+    for (const PackedMatrix& m : weight.matrices) {
+        if (!lock_in_memory(m.data, m.rows * m.layout->format->row_bytes(m.k))) return false;
+    }
+    return true;
+}
+
 void bind_weight(nb::module_& m) {
     nb::class_<Weight>(m, "Weight", "Numbers that nodes use: f32 values, or matrices packed for products.")
         .def("__init__", [](Weight* w, std::string name, std::vector<std::int64_t> shape, Floats values) {
             new (w) Weight{std::move(name), std::move(shape), {values.data(), values.data() + values.size()}, {}, nullptr};
         }, "name"_a, "shape"_a, "values"_a)
-        .def("__init__", lay_out, "runtime"_a, "name"_a, "shape"_a, "format"_a, "Matrices whose rows pack_rows() brings.")
+        .def("__init__", lay_out, "runtime"_a, "name"_a, "shape"_a, "format"_a, "Matrices whose rows pack_rows() or a Packing brings.")
+        .def("__init__", leave, "runtime"_a, "name"_a, "shape"_a, "format"_a, "rows"_a.noconvert(), nb::keep_alive<1, 6>(),
+             "Matrices that stay as the file has them, and are packed at every use: half the memory, and slower.")
         .def("pack_rows", pack_rows, "matrix"_a, "first"_a, "rows"_a.noconvert(), "release"_a)
+        .def("lock", lock, "Keep the matrices in memory; whether the system allows it.")
         .def_prop_ro("panel_rows", [](const Weight& w) { return w.matrices.at(0).layout->rows; }, "Rows are packed in multiples of this many.")
         .def_prop_ro("nbytes", [](const Weight& w) {
             return static_cast<std::int64_t>(w.values.size() * sizeof(float)) + (w.memory ? w.memory->bytes() : 0);
         });
+    nb::class_<Packing>(m, "Packing", "Rows of a mapped file that are to be packed (csrc/packing.h).")
+        .def(nb::init<>())
+        .def("add", [](Packing& p, const Weight& weight, std::size_t matrix, std::int64_t first, Rows rows) {
+            if (rows.stride(1) != 1 || (rows.shape(0) && static_cast<std::int64_t>(rows.shape(1)) != weight.matrices.at(matrix).layout->format->row_bytes(weight.shape.back()))) {
+                throw ProgramError(weight.name + ": rows do not fit the matrix");
+            }
+            p.add(weight, matrix, first, rows.data(), rows.stride(0), static_cast<std::int64_t>(rows.shape(0)));
+        }, "weight"_a, "matrix"_a, "first"_a, "rows"_a.noconvert(), "The caller keeps both until run() is done.")
+        .def("run", [](Packing& p, Runtime& r) { p.run(r.pool); }, "runtime"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def("cancel", &Packing::cancel);
 }
 
 void add_node(Program& program, std::string op, const std::vector<PyValue>& inputs, const std::vector<PyValue>& outputs,

@@ -118,6 +118,11 @@ void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int
     const Format& format = *layout.format;
     std::uint8_t block[MOST_BYTES];
     for (std::int64_t i = 0; i < n; ++i) {
+        if (matrix.in_file) {
+            const std::uint8_t* row = matrix.data + index[i] * format.row_bytes(matrix.k);
+            for (std::int64_t b = 0; b < matrix.k / format.block; ++b) format.decode(row + b * format.bytes, out + i * ldo + b * format.block);
+            continue;
+        }
         const std::uint8_t* panel = matrix.data + index[i] / layout.rows * layout.panel_bytes(matrix.k);
         for (std::int64_t b = 0; b < matrix.k / format.block; ++b, panel += format.bytes * layout.rows) {
             unpack_block(layout, panel, index[i] % layout.rows, block);
@@ -145,8 +150,25 @@ void prepare(ActivationKind kind, Isa isa, const float* x, std::int64_t ldx, std
     }
 }
 
+// A few panels at a time are packed into memory that stays in the cache, and multiplied there.
+static void dot_in_file(const PackedMatrix& matrix, std::int64_t panel_begin, std::int64_t panel_end, const Activations& x, float* out,
+                        std::int64_t ldo, const float* bias, const std::int32_t* places) {
+    const Layout& layout = *matrix.layout;
+    const std::int64_t stride = layout.format->row_bytes(matrix.k);
+    thread_local std::vector<std::uint8_t> memory;
+    memory.resize(static_cast<std::size_t>(PANELS_TOGETHER * layout.panel_bytes(matrix.k) + 63));
+    std::uint8_t* packed = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+    for (std::int64_t panel = panel_begin; panel < panel_end; panel += PANELS_TOGETHER) {
+        const std::int64_t first = panel * layout.rows, panels = std::min(PANELS_TOGETHER, panel_end - panel);
+        const std::int64_t rows = std::min(matrix.rows - first, panels * layout.rows);
+        pack(layout, matrix.k, matrix.data + first * stride, stride, rows, packed);
+        dot({&layout, rows, matrix.k, packed}, 0, panels, x, out + first, ldo, bias ? bias + first : nullptr, places);
+    }
+}
+
 void dot(const PackedMatrix& matrix, std::int64_t panel_begin, std::int64_t panel_end, const Activations& x, float* out, std::int64_t ldo,
          const float* bias, const std::int32_t* places) {
+    if (matrix.in_file) return dot_in_file(matrix, panel_begin, panel_end, x, out, ldo, bias, places);
     const Layout& layout = *matrix.layout;
     const auto kernel = x.kind.q8 ? layout.kernel_int8 : layout.kernel_f32;
     kernel({layout.format, matrix.data, matrix.rows, matrix.k, layout.panel_bytes(matrix.k), panel_begin, panel_end,

@@ -73,6 +73,7 @@ struct PackedMatrix {
     const Layout* layout;
     std::int64_t rows, k;
     const std::uint8_t* data;  // 64-byte aligned. Experts [E, rows, k] are packed each by itself.
+    bool in_file = false;      // not packed: rows as the file has them, one after another, anywhere. dot() packs panels as it needs them.
 
     std::int64_t panels() const { return layout->panels(rows); }
     std::int64_t bytes() const { return layout->bytes(rows, k); }

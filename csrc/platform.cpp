@@ -171,13 +171,25 @@ Pages::~Pages() { ::operator delete(mapped_, std::align_val_t(64)); }
 #endif
 
 #if defined(__linux__) || defined(__APPLE__)
+void will_read(const void* data, std::int64_t bytes) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
+    const std::uintptr_t first = begin / page * page;
+    madvise(reinterpret_cast<void*>(first), begin - first + static_cast<std::uintptr_t>(bytes), MADV_WILLNEED);
+}
+
 void release_file_pages(const void* data, std::int64_t bytes) {
     const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<std::uintptr_t>(data);
     const std::uintptr_t first = (begin + page - 1) / page * page, last = (begin + static_cast<std::uintptr_t>(bytes)) / page * page;
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
+
+bool lock_in_memory(const void* data, std::int64_t bytes) { return mlock(data, static_cast<std::size_t>(bytes)) == 0; }
 #else
+void will_read(const void*, std::int64_t) {}
+
 void release_file_pages(const void*, std::int64_t) {}
+
+bool lock_in_memory(const void*, std::int64_t) { return false; }
 #endif
 
 }  // namespace heron

@@ -34,8 +34,14 @@ private:
     std::int64_t bytes_;
 };
 
-// Pages of a mapped file that are not needed again soon: they stop counting as this process's memory, and would be
-// read again. A hint, which some systems do not take. Only for memory that is a file's: other memory would be lost.
+// Hints about memory that is a mapped file's, which some systems do not take.
+// These bytes will be read soon: bring them from the disk meanwhile.
+void will_read(const void* data, std::int64_t bytes);
+// The pages that lie within these bytes are not needed again soon: they stop counting as this process's memory, and
+// would be read again. Of memory that is no file's, what it holds would be lost.
 void release_file_pages(const void* data, std::int64_t bytes);
+
+// Keeps these bytes in memory, whatever else asks for it. Whether the system allows so much.
+bool lock_in_memory(const void* data, std::int64_t bytes);
 
 }  // namespace heron

@@ -35,6 +35,10 @@ class Tensor(ABC):
         Views of a mapped file where that is possible, so do not write into them; rows may be strided.
         """
 
+    def in_place(self) -> NDArray[np.uint8] | None:
+        """All rows, if nothing has to be read, copied or computed to give them; None otherwise."""
+        return None
+
     @property
     def ndim(self) -> int:
         return len(self.shape)
@@ -91,3 +95,6 @@ class MappedTensor(Tensor):
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         rows = self._rows[start : self._stop(stop)]
         return self.format.swapped(rows) if self._swap else rows
+
+    def in_place(self) -> NDArray[np.uint8] | None:
+        return None if self._swap else self._rows

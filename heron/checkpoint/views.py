@@ -31,6 +31,11 @@ class _SegmentView(Tensor):
             return runs[0]  # zero-copy when what lies below is mapped
         return np.concatenate(runs) if runs else np.empty((0, self.row_bytes), np.uint8)
 
+    def in_place(self) -> NDArray[np.uint8] | None:
+        runs = list(self.segments(0, self.n_rows))
+        below = runs[0][0].in_place() if len(runs) == 1 else None
+        return None if below is None else below[runs[0][1] : runs[0][2]]
+
 
 class AxisSlice(_SegmentView):
     """`tensor[start:stop]` along `axis`. The last axis is cut at block bounds only."""
@@ -52,6 +57,12 @@ class AxisSlice(_SegmentView):
         if self._across:
             return self._source.rows(start, self._stop(stop))[:, self._first_byte : self._last_byte]
         return super().rows(start, stop)
+
+    def in_place(self) -> NDArray[np.uint8] | None:
+        if not self._across:
+            return super().in_place()
+        below = self._source.in_place()
+        return None if below is None else below[:, self._first_byte : self._last_byte]
 
     def segments(self, start: int, stop: int) -> Iterator[Segment]:
         period, source_period = self._size * self._inner, self._axis_rows * self._inner
@@ -95,6 +106,9 @@ class Concat(_SegmentView):
         if self._across:
             return np.concatenate([t.rows(start, self._stop(stop)) for t in self._sources], axis=1)
         return super().rows(start, stop)
+
+    def in_place(self) -> NDArray[np.uint8] | None:
+        return None if self._across else super().in_place()
 
     def segments(self, start: int, stop: int) -> Iterator[Segment]:
         period = self._ends[-1]

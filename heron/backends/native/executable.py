@@ -34,7 +34,7 @@ BATCH_INTS = (
 
 
 class NativeExecutable(Executable):
-    """A model on the CPU. Weights are packed when it is made; states lie in numpy arrays, which both sides see."""
+    """A model on the CPU. Weights are packed in the background once it is made (`wait`); states lie in numpy arrays, which both sides see."""
 
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
         self.model, self.placement, self.options = model, placement, options
@@ -43,7 +43,7 @@ class NativeExecutable(Executable):
             self._runtime = _core.Runtime(options.threads or 0)
         except RuntimeError as error:  # HERON_ISA names what this CPU does not run
             raise BackendError(str(error)) from None
-        self._weights = NativeWeights(self._runtime)
+        self._weights = NativeWeights(self._runtime, options.repack)
         self._fields = self._declare_states()
         self._states: StateStore | None = None
         self._adapters: dict[int, Adapter] = {}
@@ -52,6 +52,12 @@ class NativeExecutable(Executable):
         self._lowered: dict[tuple[str, tuple[str, ...]], Lowered] = {}
         for entry, graph in self._graphs.items():
             self._lower(entry, tuple(graph.outputs))
+        self._weights.start()
+
+    def wait(self) -> None:
+        self._weights.wait()
+        if self.options.mlock:
+            self._weights.lock()
 
     def _declare_states(self) -> dict[tuple[str, str], int]:
         """Tell the core of groups and fields, in an order that it and we count them by."""
@@ -118,6 +124,7 @@ class NativeExecutable(Executable):
 
     def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
         lowered = self._lower(entry, tuple(want))
+        self._weights.wait()
         if self.model.states:
             self._stored()
         self._refuse_trees(entry, batch)

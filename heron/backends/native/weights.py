@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import warnings
 from math import prod
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from heron.checkpoint.tensor import Tensor
 from heron.checkpoint.views import Const
 from heron.graph.graph import Node, Weight
 
-#: Bytes of a matrix that one thread packs at a time.
+#: Bytes of a matrix that does not lie in a mapped file which one thread packs at a time.
 PIECE = 1 << 20
 
 
@@ -25,46 +27,141 @@ def matrices_of(node: Node) -> int:
 
 
 class NativeWeights:
-    """Each tensor is made ready once, whatever the number of nodes and entries that use it."""
+    """Each tensor is made ready once, whatever the number of nodes and entries that use it.
 
-    def __init__(self, runtime: _core.Runtime) -> None:
-        self._runtime = runtime
+    Packing goes on in the background from `start` on; `wait` comes before anything is multiplied. With ``repack`` false
+    matrices that lie in a mapped file stay there; with ``lock`` matrices are kept in memory, if the system allows it.
+    """
+
+    def __init__(self, runtime: _core.Runtime, repack: bool = True, lock: bool = False) -> None:
+        self._runtime, self._repack, self._lock = runtime, repack, lock
         self._made: dict[tuple[int, bool], tuple[Tensor, _core.Weight]] = {}  # the tensor is kept so that its id stays its own
+        self._new: list[tuple[Tensor, _core.Weight]] = []  # still to be packed
+        self._job: _Job | None = None
 
     def get(self, weight: Weight, matrix: bool) -> _core.Weight:
         key = (id(weight.tensor), matrix)
         if key not in self._made:
-            self._made[key] = (weight.tensor, self._pack(weight) if matrix else _plain(weight))
+            self._made[key] = (weight.tensor, self._matrix(weight) if matrix else _plain(weight))
         return self._made[key][1]
 
-    def _pack(self, weight: Weight) -> _core.Weight:
-        """Rewrite the matrix, or each expert's, in pieces on all threads; a mapped file's pages are let go behind."""
+    def _matrix(self, weight: Weight) -> _core.Weight:
         tensor = weight.tensor
         if not _core.knows_format(tensor.format.id):
             tensor = Const(tensor.numpy())
-        made = _core.Weight(self._runtime, weight.name, list(tensor.shape), tensor.format.id)
-        rows, matrices = tensor.shape[-2], prod(tensor.shape[:-2])
-        piece = max(1, PIECE // (made.panel_rows * tensor.row_bytes)) * made.panel_rows
-        pieces = -(-rows // piece)
-
-        def body(chunk: int) -> None:
-            matrix, first = chunk // pieces, chunk % pieces * piece
-            part = tensor.rows(matrix * rows + first, matrix * rows + min(rows, first + piece))
-            made.pack_rows(matrix, first, part, _is_mapped(part))
-
-        self._runtime.parallel(matrices * pieces, body)
+        shape, format = list(tensor.shape), tensor.format.id
+        rows = None if self._repack else _mapped_rows(tensor)
+        if rows is not None and rows.flags.c_contiguous:
+            return _core.Weight(self._runtime, weight.name, shape, format, rows)
+        made = _core.Weight(self._runtime, weight.name, shape, format)
+        self._new.append((tensor, made))
         return made
+
+    def start(self) -> None:
+        """Pack what was asked for since the last time, in the background."""
+        self._finish()
+        if self._new:
+            self._job, self._new = _Job(self._runtime, self._new), []
+            self._job.start()
+
+    def wait(self) -> None:
+        """Return when everything that was asked for is packed. Raises what went wrong."""
+        if self._job or self._new:
+            self.start()
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._job:
+            self._job.finish()
+            self._job = None
+
+    def lock(self) -> None:
+        """Keep all matrices in memory; a warning where the system forbids it."""
+        matrices = [made for (_, matrix), (_, made) in self._made.items() if matrix]
+        refused = sum(not made.lock() for made in matrices)
+        if refused:
+            warnings.warn(
+                f"mlock: {refused} of {len(matrices)} matrices could not be locked in memory, and may be swapped out; "
+                "raise the limit (ulimit -l, LimitMEMLOCK= of systemd, --ulimit memlock=-1 of docker)",
+                stacklevel=2,
+            )
 
     @property
     def nbytes(self) -> int:
         return sum(made.nbytes for _, made in self._made.values())
 
     def clear(self) -> None:
+        if self._job:
+            self._job.cancel()
+            self._job = None
+        self._new.clear()
         self._made.clear()
+
+
+class _Job(Thread):
+    """Packs matrices: those that lie in mapped files without the GIL, then the others, piece by piece as their rows are made."""
+
+    def __init__(self, runtime: _core.Runtime, matrices: list[tuple[Tensor, _core.Weight]]) -> None:
+        super().__init__(name="heron-packing", daemon=True)
+        self._runtime, self._packing = runtime, _core.Packing()
+        self._cancelled = False
+        self._error: BaseException | None = None
+        self._kept = matrices
+        self._others = [(tensor, made) for tensor, made in matrices if not self._leave_to_core(tensor, made)]
+
+    def _leave_to_core(self, tensor: Tensor, made: _core.Weight) -> bool:
+        rows = _mapped_rows(tensor)
+        if rows is None:
+            return False
+        n = tensor.shape[-2]
+        for matrix in range(prod(tensor.shape[:-2])):
+            self._packing.add(made, matrix, 0, rows[matrix * n : (matrix + 1) * n])
+        return True
+
+    def run(self) -> None:
+        try:
+            self._packing.run(self._runtime)
+            for tensor, made in self._others:
+                self._pack(tensor, made)
+        except BaseException as error:  # finish() raises it where somebody sees it
+            self._error = error
+
+    def _pack(self, tensor: Tensor, made: _core.Weight) -> None:
+        """A mapped file's pages are let go behind here too."""
+        rows, matrices = tensor.shape[-2], prod(tensor.shape[:-2])
+        piece = max(1, PIECE // (made.panel_rows * tensor.row_bytes)) * made.panel_rows
+        pieces = -(-rows // piece)
+
+        def body(chunk: int) -> None:
+            if self._cancelled:
+                return
+            matrix, first = chunk // pieces, chunk % pieces * piece
+            part = tensor.rows(matrix * rows + first, matrix * rows + min(rows, first + piece))
+            made.pack_rows(matrix, first, part, _is_mapped(part))
+
+        self._runtime.parallel(matrices * pieces, body)
+
+    def finish(self) -> None:
+        """Wait for the end. Raises what went wrong."""
+        self.join()
+        if self._error:
+            raise self._error
+
+    def cancel(self) -> None:
+        """End soon, with weights that are good for nothing."""
+        self._cancelled = True
+        self._packing.cancel()
+        self.join()
 
 
 def _plain(weight: Weight) -> _core.Weight:
     return _core.Weight(weight.name, list(weight.shape), np.ascontiguousarray(weight.tensor.numpy().reshape(-1)))
+
+
+def _mapped_rows(tensor: Tensor) -> NDArray[np.uint8] | None:
+    """All rows, if they lie in a mapped file as they are wanted."""
+    rows = tensor.in_place()
+    return rows if rows is not None and _is_mapped(rows) else None
 
 
 def _is_mapped(array: NDArray[np.uint8]) -> bool:
