@@ -143,6 +143,9 @@ class Reshape(Tensor):
         offset = first * self._bytes_below
         return flat[begin - offset : end - offset].reshape(stop - start, self.row_bytes)
 
+    def in_place(self) -> NDArray[np.uint8] | None:
+        return self._source.in_place() if self._bytes_below == self.row_bytes else None
+
 
 class Stack(Concat):
     """Tensors of one shape [...] stacked into [E, ...]."""

@@ -43,7 +43,7 @@ class NativeExecutable(Executable):
             self._runtime = _core.Runtime(options.threads or 0)
         except RuntimeError as error:  # HERON_ISA names what this CPU does not run
             raise BackendError(str(error)) from None
-        self._weights = NativeWeights(self._runtime, options.repack)
+        self._weights = NativeWeights(self._runtime, options.repack, options.mlock)
         self._fields = self._declare_states()
         self._states: StateStore | None = None
         self._adapters: dict[int, Adapter] = {}
@@ -56,8 +56,6 @@ class NativeExecutable(Executable):
 
     def wait(self) -> None:
         self._weights.wait()
-        if self.options.mlock:
-            self._weights.lock()
 
     def _declare_states(self) -> dict[tuple[str, str], int]:
         """Tell the core of groups and fields, in an order that it and we count them by."""

@@ -74,14 +74,14 @@ class NativeWeights:
         if self._job:
             self._job.finish()
             self._job = None
+            if self._lock:
+                self._lock_matrices()
 
-    def lock(self) -> None:
-        """Keep all matrices in memory; a warning where the system forbids it."""
+    def _lock_matrices(self) -> None:
         matrices = [made for (_, matrix), (_, made) in self._made.items() if matrix]
-        refused = sum(not made.lock() for made in matrices)
-        if refused:
+        if refused := sum(not made.lock() for made in matrices):
             warnings.warn(
-                f"mlock: {refused} of {len(matrices)} matrices could not be locked in memory, and may be swapped out; "
+                f"mlock: {refused} of {len(matrices)} matrices could not be locked in memory and may be swapped out; "
                 "raise the limit (ulimit -l, LimitMEMLOCK= of systemd, --ulimit memlock=-1 of docker)",
                 stacklevel=2,
             )
