@@ -48,12 +48,15 @@ class Placement:
 class Options:
     """How a model is made ready. ``activations`` is ``int8`` (per block, in quantized products) or ``f32``.
 
-    ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0`` runs what they mean instead.
+    ``repack`` rewrites matrices for the machine when they are loaded; without it a backend that can multiplies from the mapped
+    file, in less memory and slower. ``mlock`` keeps them in memory. ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0`` runs what they mean instead.
     """
 
     kv_dtype: str = "f16"
     activations: str = "int8"
     threads: int | None = None
+    repack: bool = True
+    mlock: bool = False
     fuse: bool = field(default_factory=lambda: os.environ.get("HERON_FUSE", "1") != "0")
 
     def __post_init__(self) -> None:
@@ -122,6 +125,9 @@ class Executable(ABC):
     @property
     @abstractmethod
     def state_groups(self) -> tuple[StateGroup, ...]: ...
+
+    def wait(self) -> None:
+        """Return when the model is ready to run, where ``prepare`` has left something to be done meanwhile. Raises what went wrong."""
 
     @abstractmethod
     def allocate(self, units: Mapping[str, int]) -> None:

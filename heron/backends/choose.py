@@ -20,5 +20,7 @@ def make_ready(model: Model, backend: str, options: Options) -> tuple[str, Execu
     if backend == "native":
         return backend, native.prepare(model, options=options)
     if backend == "reference":
+        if options.mlock:
+            warnings.warn("mlock: the reference backend does not lock weights in memory", stacklevel=3)
         return backend, reference.prepare(model, options=options)
     raise BackendError(f"there is no backend {backend!r}; there are auto, native and reference")

@@ -32,15 +32,16 @@ class Checkpoint:
     architecture: str
     files: list[Path]
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, mmap: bool = True) -> None:
         """Open a GGUF file (any shard of a split one) or a folder that holds a model.
 
+        Without ``mmap`` the files' heads are mapped while they are checked, and tensors are read when they are asked for.
         Raises CheckpointError when it is missing or damaged, UnsupportedError when Heron cannot read its kind.
         """
         self.path = Path(path)
         found = locate(self.path)
         self.source = "hf" if found.is_dir() else "gguf"
-        self.metadata, self.tensors, self.files = open_folder(found) if found.is_dir() else read_gguf(found)
+        self.metadata, self.tensors, self.files = open_folder(found, mmap) if found.is_dir() else read_gguf(found, mmap)
         self.architecture = self.metadata.text("general.architecture")
 
     def close(self) -> None:

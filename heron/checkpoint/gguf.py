@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from heron.checkpoint.gguf_header import Header, parse_header
-from heron.checkpoint.mapping import map_file
+from heron.checkpoint.mapping import MappedFile, ReadFile, map_file
 from heron.checkpoint.metadata import Metadata
-from heron.checkpoint.tensor import MappedTensor, Tensor
+from heron.checkpoint.tensor import Tensor
 from heron.errors import CheckpointError
 
 # The names that gguf-split gives: the number of the shard and of all, from 1.
@@ -17,35 +17,36 @@ _SHARD_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.g
 _TOGETHER = "the shards are of different models or splits: download them again together"
 
 
-def read_gguf(path: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
+def read_gguf(path: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     """Open a GGUF file; of a split one, any shard may be named and all are opened: (metadata, tensors, files).
 
-    Metadata are those of the first shard, without the `split.*` keys of a split file.
+    Metadata are those of the first shard, without the `split.*` keys of a split file. Tensors are `mapped`, or read
+    when they are asked for.
     Raises CheckpointError for a damaged file and for missing, swapped or mixed shards.
     """
-    header, tensors = _open(path)
+    header, tensors = _open(path, mapped)
     count = header.metadata.integer("split.count", 1)
     if count <= 1 and "split.no" not in header.metadata:
         return header.metadata, tensors, [path]
-    return _read_shards(path, count)
+    return _read_shards(path, count, mapped)
 
 
-def _open(path: Path) -> tuple[Header, dict[str, Tensor]]:
+def _open(path: Path, mapped: bool) -> tuple[Header, dict[str, Tensor]]:
     data = map_file(path)
     header = parse_header(data, str(path))
+    place = MappedFile(data) if mapped else ReadFile(path)
     tensors: dict[str, Tensor] = {
-        t.name: MappedTensor(data[t.offset : t.offset + t.nbytes], t.shape, t.format, swap=header.big_endian)
-        for t in header.tensors.values()
+        t.name: place.tensor(t.offset, t.offset + t.nbytes, t.shape, t.format, swap=header.big_endian) for t in header.tensors.values()
     }
     return header, tensors
 
 
-def _read_shards(path: Path, count: int) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
+def _read_shards(path: Path, count: int, mapped: bool) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     paths = _shard_paths(path, count)
     metadata = Metadata()
     tensors: dict[str, Tensor] = {}
     for number, shard in enumerate(paths):
-        header, part = _open(shard)
+        header, part = _open(shard, mapped)
         _check_shard(header.metadata, number, count)
         if number == 0:
             metadata = header.metadata

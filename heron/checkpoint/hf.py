@@ -62,8 +62,10 @@ def register(model_type: str, mapping: HFMapping) -> None:
     MAPPINGS[model_type] = mapping
 
 
-def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
+def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
     """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them, and the files of its weights.
+
+    Files are `mapped`, or read when tensors are asked for.
 
     Raises CheckpointError for a damaged or incomplete folder and for tensors that the family does not know,
     UnsupportedError for a `model_type` that no family has registered, and for quantized checkpoints.
@@ -83,7 +85,7 @@ def open_folder(folder: Path) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
         metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
     names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config), mapping.prefix)
-    tensors, files = _named(folder, names, packed)
+    tensors, files = _named(folder, names, packed, mapped)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:
         tensors = transform.to_gguf(tensors, metadata)
@@ -108,9 +110,9 @@ def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
     return metadata
 
 
-def _named(folder: Path, names: NameMap, packed: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
+def _named(folder: Path, names: NameMap, packed: Callable[[str], bool], mapped: bool) -> tuple[dict[str, Tensor], list[Path]]:
     """The folder's tensors under the names that the map gives them, and their files."""
-    stored, files = read_folder(folder, lambda name: not names.ignored(name), packed)
+    stored, files = read_folder(folder, lambda name: not names.ignored(name), packed, mapped)
     origin: dict[str, str] = {}
     unknown = []
     for name in stored:

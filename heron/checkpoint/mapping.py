@@ -1,4 +1,4 @@
-"""A file's bytes in memory without reading them: the operating system brings in what is touched."""
+"""A file's bytes: mapped, so that the operating system brings in what is touched, or read when they are asked for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.checkpoint.tensor import MappedTensor, StoredTensor, Tensor
 from heron.errors import CheckpointError
+from heron.quant.formats import Format
 
 
 def map_file(path: Path) -> NDArray[np.uint8]:
@@ -24,3 +26,25 @@ def map_file(path: Path) -> NDArray[np.uint8]:
     except ValueError:  # of mmap, for a file without a byte
         raise CheckpointError(f"{path}: the file is empty; download or convert it again") from None
     return np.frombuffer(mapped, np.uint8)
+
+
+class MappedFile:
+    """Tensors that are views of a mapped file."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self._data = data
+
+    def tensor(self, start: int, stop: int, shape: tuple[int, ...], format: Format, *, swap: bool = False) -> Tensor:
+        """The tensor in bytes start..stop, already checked to be in the file and as many as it needs."""
+        return MappedTensor(self._data[start:stop], shape, format, swap=swap)
+
+
+class ReadFile:
+    """Tensors whose rows are read from a file each time they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+
+    def tensor(self, start: int, stop: int, shape: tuple[int, ...], format: Format, *, swap: bool = False) -> Tensor:
+        """See MappedFile.tensor."""
+        return StoredTensor(self._path, start, shape, format, swap=swap)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from heron.checkpoint.json_file import parse_object, read_object
-from heron.checkpoint.mapping import map_file
-from heron.checkpoint.tensor import MappedTensor, Tensor
+from heron.checkpoint.mapping import MappedFile, ReadFile, map_file
+from heron.checkpoint.tensor import Tensor
 from heron.errors import CheckpointError, UnsupportedError
 from heron.quant.formats import FORMATS
 
@@ -28,15 +28,17 @@ _AGAIN = "the file is damaged: download it again"
 
 
 def read_safetensors(
-    path: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False
+    path: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False, mapped: bool = True
 ) -> dict[str, Tensor]:
     """The tensors that `wanted` accepts, by name. All entries are checked, wanted or not.
 
     Of those that `packed` accepts the bytes (U8) are codes of a quantization: they are read as I8, and `rows` gives them as they are.
+    Tensors are `mapped`, or read when they are asked for.
 
     Raises CheckpointError for a damaged file, UnsupportedError for a wanted tensor of a dtype that Heron does not read.
     """
     data = map_file(path)
+    place = MappedFile(data) if mapped else ReadFile(path)
     if len(data) < 8:
         raise CheckpointError(f"{path}: {len(data)} bytes are too few for a safetensors file; {_AGAIN}")
     length = int.from_bytes(data[:8].tobytes(), "little")
@@ -62,7 +64,8 @@ def read_safetensors(
                 raise CheckpointError(
                     f"{path}: tensor {name!r} of shape {list(shape)} is empty; the model was not saved whole: download it again"
                 )
-            tensors[name] = MappedTensor(data[start:stop], shape, _FORMATS[dtype])
+            begin = 8 + length + start
+            tensors[name] = place.tensor(begin, begin + stop - start, shape, _FORMATS[dtype])
     _check_cover(path, spans, 8 + length, len(data))
     return tensors
 
@@ -105,21 +108,21 @@ def _check_cover(path: Path, spans: list[tuple[int, int, str]], offset: int, siz
 
 
 def read_folder(
-    folder: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False
+    folder: Path, wanted: Callable[[str], bool] = lambda name: True, packed: Callable[[str], bool] = lambda name: False, mapped: bool = True
 ) -> tuple[dict[str, Tensor], list[Path]]:
     """The wanted tensors of a model's folder, and the files that they are in: one, or the shards that an index names.
 
-    `packed` is as in `read_safetensors`.
+    `packed` and `mapped` are as in `read_safetensors`.
 
     Raises CheckpointError where shards are missing or do not hold what the index says.
     """
     index = folder / "model.safetensors.index.json"
     whole = folder / "model.safetensors"
     if index.is_file() and not whole.is_file():
-        return _read_shards(index, wanted, packed)
+        return _read_shards(index, wanted, packed, mapped)
     files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
-        return read_safetensors(files[0], wanted, packed), files
+        return read_safetensors(files[0], wanted, packed, mapped), files
     if files:
         raise CheckpointError(f"{folder}: {len(files)} safetensors files but no {index.name} to say what they hold; download it too")
     if any(folder.glob("*.bin")):
@@ -127,7 +130,9 @@ def read_folder(
     raise CheckpointError(f"{folder}: no *.safetensors file; this is not a model's folder, or its download is not complete")
 
 
-def _read_shards(index: Path, wanted: Callable[[str], bool], packed: Callable[[str], bool]) -> tuple[dict[str, Tensor], list[Path]]:
+def _read_shards(
+    index: Path, wanted: Callable[[str], bool], packed: Callable[[str], bool], mapped: bool
+) -> tuple[dict[str, Tensor], list[Path]]:
     places = read_object(index).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise CheckpointError(f"{index}: no weight_map that says which shard holds which tensor; download it again")
@@ -144,7 +149,7 @@ def _read_shards(index: Path, wanted: Callable[[str], bool], packed: Callable[[s
     tensors: dict[str, Tensor] = {}
     for file, names in shards.items():
         listed = set(names)
-        found = read_safetensors(index.parent / file, lambda name, listed=listed: name in listed and wanted(name), packed)  # type: ignore[misc]
+        found = read_safetensors(index.parent / file, lambda name, listed=listed: name in listed and wanted(name), packed, mapped)  # type: ignore[misc]
         absent = sorted(name for name in names if wanted(name) and name not in found)
         if absent:
             raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,3 +99,26 @@ class MappedTensor(Tensor):
 
     def in_place(self) -> NDArray[np.uint8] | None:
         return None if self._swap else self._rows
+
+
+class StoredTensor(Tensor):
+    """A tensor in a file that is not mapped: rows are read when they are asked for, into memory of their own."""
+
+    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], format: Format, *, swap: bool = False) -> None:
+        """It begins at byte `offset`, and lies within the file."""
+        self.shape = shape
+        self.format = format
+        self._path, self._offset, self._swap = path, offset, swap
+
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Raises CheckpointError where the file cannot be read any more."""
+        start, stop, _ = slice(start, stop).indices(self.n_rows)
+        count, size = max(0, stop - start), self.row_bytes
+        try:
+            raw = np.fromfile(self._path, np.uint8, count * size, offset=self._offset + start * size)
+        except OSError as error:
+            raise CheckpointError(f"{self._path}: cannot be read ({error.strerror or error}); check the disk") from None
+        if len(raw) != count * size:
+            raise CheckpointError(f"{self._path}: the file has become shorter since it was opened; load the model again")
+        rows = raw.reshape(count, size)
+        return self.format.swapped(rows) if self._swap else rows

@@ -41,6 +41,11 @@ def run(
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
+    mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
+    repack: Annotated[
+        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them as the file has them: less memory, slower.")
+    ] = True,
+    mlock: Annotated[bool, typer.Option("--mlock", help="Keep the weights in memory, never swapped out.")] = False,
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a chat template.")] = False,
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Talk in turns.")] = False,
@@ -75,7 +80,9 @@ def run(
         stop=tuple(stop or ()),
     )
     text = read_prompt(prompt, file, interactive)
-    loaded = open_model(model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype)
+    loaded = open_model(
+        model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock
+    )
     loaded.must_generate()
     session = Session(loaded, params, system, raw, note)
     try:

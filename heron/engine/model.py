@@ -43,16 +43,24 @@ class Model:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
-        self.tokenizer = Tokenizer.from_checkpoint(checkpoint)
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
-        self.context_length = self._context(ctx_size)
-        units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
-        self.executable.allocate(units)
-        self._sequence = Sequence(Cache(self.executable.state_groups, units))
+        try:
+            self.tokenizer = Tokenizer.from_checkpoint(checkpoint)  # while weights are laid out
+            self.executable.wait()
+            self._allocate(ctx_size)
+        except BaseException:
+            self.executable.close()
+            raise
         self.embedder = Embedder(self, ctx_size)
         self.timings = Timings()
         self.finish_reason, self.seed = "", 0
         self.load_seconds = time.perf_counter() - begin
+
+    def _allocate(self, ctx_size: int) -> None:
+        self.context_length = self._context(ctx_size)
+        units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
+        self.executable.allocate(units)
+        self._sequence = Sequence(Cache(self.executable.state_groups, units))
 
     def _context(self, asked: int) -> int:
         """The context's size in tokens: what is asked for, or the model's own, reduced until its cache fits in memory."""
@@ -277,20 +285,28 @@ def load(
     ctx_size: int = 0,
     kv_dtype: str = "f16",
     activations: str = "int8",
+    mmap: bool = True,
+    repack: bool = True,
+    mlock: bool = False,
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
     ``backend`` is ``auto``, ``native`` or ``reference``; ``threads`` None a thread for each physical core that this process
     may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced to fit in
     memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights).
+    Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
+    a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
+    not allow it (docs/loading.md).
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
+    if not (mmap or repack):
+        raise RequestError("without repack the weights are used from the mapped file, so mmap is needed; leave one of them out")
     load_families()  # a HF folder is opened by what its family says of it
-    checkpoint = Checkpoint(path)
+    checkpoint = Checkpoint(path, mmap=mmap)
     try:
-        options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads)
+        options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads, repack=repack, mlock=mlock)
         return Model(checkpoint, backend, options, ctx_size)
     except BaseException:
         checkpoint.close()

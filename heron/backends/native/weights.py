@@ -38,6 +38,7 @@ class NativeWeights:
         self._made: dict[tuple[int, bool], tuple[Tensor, _core.Weight]] = {}  # the tensor is kept so that its id stays its own
         self._new: list[tuple[Tensor, _core.Weight]] = []  # still to be packed
         self._job: _Job | None = None
+        self._unlocked: list[_core.Weight] = []  # to be kept in memory, once they are there
 
     def get(self, weight: Weight, matrix: bool) -> _core.Weight:
         key = (id(weight.tensor), matrix)
@@ -52,9 +53,12 @@ class NativeWeights:
         shape, format = list(tensor.shape), tensor.format.id
         rows = None if self._repack else _mapped_rows(tensor)
         if rows is not None and rows.flags.c_contiguous:
-            return _core.Weight(self._runtime, weight.name, shape, format, rows)
-        made = _core.Weight(self._runtime, weight.name, shape, format)
-        self._new.append((tensor, made))
+            made = _core.Weight(self._runtime, weight.name, shape, format, rows)
+        else:
+            made = _core.Weight(self._runtime, weight.name, shape, format)
+            self._new.append((tensor, made))
+        if self._lock:
+            self._unlocked.append(made)
         return made
 
     def start(self) -> None:
@@ -69,16 +73,16 @@ class NativeWeights:
         if self._job or self._new:
             self.start()
             self._finish()
+        if self._unlocked:
+            self._lock_matrices()
 
     def _finish(self) -> None:
         if self._job:
             self._job.finish()
             self._job = None
-            if self._lock:
-                self._lock_matrices()
 
     def _lock_matrices(self) -> None:
-        matrices = [made for (_, matrix), (_, made) in self._made.items() if matrix]
+        matrices, self._unlocked = self._unlocked, []
         if refused := sum(not made.lock() for made in matrices):
             warnings.warn(
                 f"mlock: {refused} of {len(matrices)} matrices could not be locked in memory and may be swapped out; "
@@ -95,6 +99,7 @@ class NativeWeights:
             self._job.cancel()
             self._job = None
         self._new.clear()
+        self._unlocked.clear()
         self._made.clear()
 
 
