@@ -48,8 +48,9 @@ class Placement:
 class Options:
     """How a model is made ready. ``activations`` is ``int8`` (per block, in quantized products) or ``f32``.
 
-    ``repack`` rewrites matrices for the machine when they are loaded; without it a backend that can multiplies from the mapped
-    file, in less memory and slower. ``mlock`` keeps them in memory. ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0`` runs what they mean instead.
+    ``repack`` rewrites matrices for the machine at load; without it a backend that can multiplies from the mapped file, in less
+    memory and slower. ``mlock`` keeps them in memory. ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0``
+    runs what they mean instead.
     """
 
     kv_dtype: str = "f16"
@@ -127,7 +128,8 @@ class Executable(ABC):
     def state_groups(self) -> tuple[StateGroup, ...]: ...
 
     def wait(self) -> None:
-        """Return when the model is ready to run, where ``prepare`` has left something to be done meanwhile. Raises what went wrong."""
+        """Return when the model is ready to run, if ``prepare`` left work to be done in the background. Raises what went wrong there."""
+        return None
 
     @abstractmethod
     def allocate(self, units: Mapping[str, int]) -> None:

@@ -31,9 +31,7 @@ def bench(
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Times that each is measured.")] = 3,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
-    repack: Annotated[
-        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them as the file has them.")
-    ] = True,
+    repack: Annotated[bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file.")] = True,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -43,7 +43,7 @@ def run(
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
-        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them as the file has them: less memory, slower.")
+        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
     ] = True,
     mlock: Annotated[bool, typer.Option("--mlock", help="Keep the weights in memory, never swapped out.")] = False,
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,

@@ -34,7 +34,7 @@ BATCH_INTS = (
 
 
 class NativeExecutable(Executable):
-    """A model on the CPU. Weights are packed in the background once it is made (`wait`); states lie in numpy arrays, which both sides see."""
+    """A model on the CPU. Weights are packed in the background (`wait`); states lie in numpy arrays, which both sides see."""
 
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
         self.model, self.placement, self.options = model, placement, options
