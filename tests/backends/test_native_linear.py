@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from random_blocks import random_rows
 
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import FORMATS, Format
@@ -31,30 +32,6 @@ def lengths(name: str) -> tuple[int, ...]:
     """Row lengths: a block, several, and more than are unpacked at a time; for plain formats odd ones."""
     block = FORMATS[name].block
     return (1, 7, 33, 301) if block == 1 else (block, 3 * block, 1024 + 2 * block)
-
-
-def random_rows(fmt: Format, rows: int, k: int, rng: np.random.Generator) -> Bytes:
-    """Rows with any bits for quants and sub-scales, and finite scales; some blocks hold the extremes of each."""
-    if fmt.name == "F32":
-        return rng.standard_normal((rows, k)).astype("<f4").view(np.uint8)
-    if fmt.name == "F16":
-        return rng.standard_normal((rows, k)).astype("<f2").view(np.uint8)
-    if fmt.name == "BF16":
-        return (rng.standard_normal((rows, k)).astype("<f4").view("<u4") >> 16).astype("<u2").view(np.uint8)
-    raw = rng.integers(0, 256, (rows, fmt.row_bytes(k)), dtype=np.uint8)
-    blocks = raw.reshape(-1).view(fmt.layout)
-    for i, fill in enumerate((0x00, 0xFF, 0x80, 0x7F)):
-        raw.reshape(len(blocks), -1)[i::7] = fill
-    for field in ("d", "m", "dmin"):
-        if field in (fmt.layout.names or ()):
-            blocks[field] = rng.standard_normal(len(blocks)).astype(np.float16)
-            for i, scale in enumerate((0.0, -0.0, 6e-8, 60.0)):  # 6e-8 is the smallest half
-                blocks[field][i::11] = scale
-    if fmt.name == "MXFP4":
-        blocks["e"] = rng.integers(100, 140, len(blocks))
-    if fmt.name == "IQ1_M":  # the top bit of the exponent, of a scale that is scattered over four words
-        blocks["scales"][:, 3] &= 0xBFFF
-    return raw
 
 
 def packed(fmt: Format, isa: str, raw: Bytes, k: int) -> _core.Packed:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 from numpy.typing import NDArray
+from random_blocks import random_rows
 
 from heron.errors import CheckpointError, UnsupportedError
 from heron.quant.codebooks import even_signs, grid
@@ -31,22 +32,6 @@ def test_a_row_is_a_whole_number_of_blocks() -> None:
         by_id(99)
 
 
-def random_blocks(name: str, count: int) -> np.ndarray:
-    """Rows of any bits, but for scales, which are finite: what any writer can have stored."""
-    rng = np.random.default_rng(FORMATS[name].id)
-    fmt = FORMATS[name]
-    if fmt.plain:
-        return quantize(fmt, rng.standard_normal((count, 64), dtype=np.float32))
-    raw = rng.integers(0, 256, (count, 4 * fmt.bytes), np.uint8)
-    blocks = raw.view(fmt.layout)
-    for field in fmt.layout.names or ():
-        if fmt.layout[field] in (np.dtype("<f2"), np.dtype("<f4")):
-            blocks[field] = rng.standard_normal(blocks.shape)
-    if name == "IQ1_M":  # the exponent's top bit, of a scale that lies in the highest bits of four words
-        blocks["scales"][..., 3] &= 0xBFFF
-    return raw
-
-
 #: Those that gguf-py decodes.
 DECODED = sorted({"F32", "F16"} | {kind.name for kind in gguf.quants._type_traits})
 
@@ -59,10 +44,11 @@ def test_gguf_py_decodes_what_it_did() -> None:
 
 @pytest.mark.parametrize("name", DECODED)
 def test_decoding_equals_gguf_py(name: str) -> None:
-    raw = random_blocks(name, 37)
+    fmt = FORMATS[name]
+    raw = random_rows(fmt, 37, 4 * fmt.block, np.random.default_rng(fmt.id))
     with np.errstate(over="ignore"):
         theirs = gguf.quants.dequantize(raw, Type[name])
-    ours = dequantize(FORMATS[name], raw)
+    ours = dequantize(fmt, raw)
     assert ours.dtype == np.float32
     assert np.array_equal(ours.view(np.uint32), theirs.astype(np.float32).view(np.uint32))
 
