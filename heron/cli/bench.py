@@ -24,7 +24,7 @@ ABOUT = ("path", "architecture", "name", "parameters", "bytes", "formats")
 
 def bench(
     model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
-    threads: Annotated[str | None, typer.Option(metavar="N,...", help="CPU threads; the machine's cores if left out.")] = None,
+    threads: Annotated[str | None, typer.Option(metavar="N,...", help="CPU threads; the physical cores it may use if left out.")] = None,
     prompt: Annotated[str, typer.Option("-p", "--prompt", metavar="N,...", help="Tokens of a prompt; 0: decode after none.")] = "512",
     generate: Annotated[str, typer.Option("-n", "--generate", metavar="N,...", help="Tokens to decode; 0: prefill alone.")] = "32",
     batch: Annotated[str, typer.Option("-b", "--batch", metavar="N,...", help="Sequences at a time.")] = "1",
@@ -54,7 +54,8 @@ def bench(
     if not any(prompts) and not any(counts):
         raise RequestError("there is nothing to measure: neither --prompt nor --generate names tokens")
     context = max(prompts) + max(counts)
-    facts: dict[str, Any] = {"heron": __version__, "machine": machine(), "kv_dtype": kv_dtype, "repetitions": repetitions, "results": []}
+    facts: dict[str, Any] = {"heron": __version__, "machine": machine(), "kv_dtype": kv_dtype, "repack": repack}
+    facts |= {"repetitions": repetitions, "results": []}
     with _bar() as bar:
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
