@@ -12,7 +12,9 @@ llama.cpp. Ratios are Heron's figure by llama.cpp's of the same round; figures a
     start       from process start to the first token of a prompt of 16
 
 "Of the limit": a step takes at least the time to read its weights, keys and values from memory, and to do its multiply-adds;
-for ``memory`` it is the peak by weights and cache together, for ``busy`` the speed by that of the same round without a neighbour.
+for ``memory`` it is the peak by weights and cache together, for ``busy`` the speed by that of the same round without a
+neighbour. "Others" is the largest part of the machine's CPU time that other processes took in any of the row's rounds: where
+it is not near 0, the row was disturbed and is to be measured again.
 """
 
 from __future__ import annotations
@@ -92,10 +94,10 @@ class Bench:
                 worker.time(prompt, 4)  # warm
             cached = workers["heron"].first["kv_bytes"] * (prompt + count / 2)
             for limits in self.rounds():
-                for engine, worker in workers.items():
+                for worker in workers.values():
                     taken = worker.time(prompt, count)
-                    prefill.note(engine, prompt / taken["prefill"])
-                    decode.note(engine, count / taken["decode"])
+                    prefill.note(worker, prompt / taken["prefill"])
+                    decode.note(worker, count / taken["decode"])
                 prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
                 decode.limit.append(decode.ours[-1] * self.work.seconds(limits, 1, 1, cached))
         only = self.options.only
@@ -109,8 +111,8 @@ class Bench:
             for size in sizes:
                 row = Row(f"decode, {size} sequences, tok/s")
                 for limits in self.rounds():
-                    for engine, worker in workers.items():
-                        row.note(engine, size * count / worker.time(prompt, count, size)["decode"])
+                    for worker in workers.values():
+                        row.note(worker, size * count / worker.time(prompt, count, size)["decode"])
                     cached = size * workers["heron"].first["kv_bytes"] * (prompt + count / 2)
                     row.limit.append(row.ours[-1] / size * self.work.seconds(limits, size, size, cached))
                 rows.append(row)
@@ -122,15 +124,15 @@ class Bench:
         with ExitStack() as stack:
             workers = self.workers(stack, context=context + count * self.options.rounds)
             for limits in self.rounds():
-                for engine, worker in workers.items():
-                    prefill.note(engine, prompt / worker.time(prompt, 0)["prefill"])
+                for worker in workers.values():
+                    prefill.note(worker, prompt / worker.time(prompt, 0)["prefill"])
                 prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
             for worker in workers.values():
                 worker.time(context - prompt, 0, keep=True)
             cached = workers["heron"].first["kv_bytes"] * context
             for limits in self.rounds():
-                for engine, worker in workers.items():
-                    decode.note(engine, count / worker.time(0, count, keep=True)["decode"])
+                for worker in workers.values():
+                    decode.note(worker, count / worker.time(0, count, keep=True)["decode"])
                 decode.limit.append(decode.ours[-1] * self.work.seconds(limits, 1, 1, cached))
         return [prefill, decode]
 
@@ -142,12 +144,12 @@ class Bench:
         for _ in self.rounds():
             for engine in self.pythons:
                 with self.worker(engine, first=prompt) as worker:
-                    warm.note(engine, worker.seconds)
-                    own.note(engine, worker.seconds - worker.first["imports"])
+                    warm.note(worker, worker.seconds)
+                    own.note(worker, worker.seconds - worker.first["imports"])
             for engine in self.pythons:
                 forget(self.path)
                 with self.worker(engine, first=prompt) as worker:
-                    cold.note(engine, worker.seconds)
+                    cold.note(worker, worker.seconds)
         return [warm, own, cold]
 
     def memory(self, prompt: int = 4096) -> list[Row]:
@@ -156,7 +158,7 @@ class Bench:
         for engine in self.pythons:
             with self.worker(engine, watch=True, context=prompt + 16) as worker:
                 worker.time(prompt, 8)
-                row.note(engine, worker.peak.bytes / 2**20)
+                row.note(worker, worker.peak.bytes / 2**20)
                 if engine == "heron":
                     row.limit.append(worker.peak.bytes / (self.work.nbytes + worker.first["kv_bytes"] * prompt))
         return [row]
@@ -168,8 +170,8 @@ class Bench:
             for _ in self.rounds():
                 quiet = count / workers["heron"].time(prompt, count)["decode"]
                 with busy_neighbour():
-                    for engine, worker in workers.items():
-                        row.note(engine, count / worker.time(prompt, count)["decode"])
+                    for worker in workers.values():
+                        row.note(worker, count / worker.time(prompt, count)["decode"])
                 row.limit.append(row.ours[-1] / quiet)
         return [row]
 
@@ -206,7 +208,7 @@ def main() -> None:
     limits: dict[str, list[float]] = {}
     console = Console(stderr=True)
     print(f"{machine()['cpu']}, {ISA}, {options.threads} threads; load average before: {os.getloadavg()[0]:.1f}\n")
-    print(markdown("model", "", "Heron", "llama.cpp", "ratio", "of the limit"), markdown(*["---"] * 6), sep="\n", flush=True)
+    print(markdown("model", "", "Heron", "llama.cpp", "ratio", "of the limit", "others"), markdown(*["---"] * 7), sep="\n", flush=True)
     for path in options.models:
         bench = Bench(path, options, limits)
         for section in dict.fromkeys(SECTIONS[name] for name in SECTIONS if name in options.only):

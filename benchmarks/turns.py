@@ -23,13 +23,15 @@ WORKER = Path(__file__).with_name("worker.py")
 class Worker:
     """An engine in a process of its own. ``seconds`` is the time from the process's start to its first answer.
 
-    With ``watch`` its memory is looked at all the while, which takes a little time from it.
+    ``others`` is the part of the machine's CPU time that other processes took while it made its last answer: a round in which it
+    is not near 0 was disturbed. With ``watch`` its memory is looked at all the while, which takes a little time from it.
     """
 
     def __init__(self, python: str, engine: str, model: str, watch: bool = False, **options: int) -> None:
         given = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        self.engine = engine
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), _used()
         command = [python, str(WORKER), engine, model, *given]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True)
         self.peak = _Peak(self.process.pid)
@@ -37,6 +39,7 @@ class Worker:
             self.peak.start()
         self.first = self._answer()
         self.seconds = time.perf_counter() - begin
+        self.others = _share(_used(self.process.pid) - used, self.seconds)
 
     def _answer(self) -> dict[str, float]:
         assert self.process.stdout is not None
@@ -50,8 +53,11 @@ class Worker:
     def time(self, prompt: int, generate: int, sequences: int = 1, keep: bool = False) -> dict[str, float]:
         assert self.process.stdin is not None
         asked = {"prompt": prompt, "generate": generate, "sequences": sequences, "keep": keep}
+        begin, used = time.perf_counter(), _used(self.process.pid)
         print(json.dumps(asked), file=self.process.stdin, flush=True)
-        return self._answer()
+        answer = self._answer()
+        self.others = _share(_used(self.process.pid) - used, time.perf_counter() - begin)
+        return answer
 
     def __enter__(self) -> Worker:
         return self
@@ -60,6 +66,19 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
+
+
+def _used(pid: int | None = None) -> float:
+    """Seconds of CPU that the machine has spent since it started, its host's other guests included, but for those of the process."""
+    user, nice, system, _, _, irq, soft, steal = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9])
+    ticks = user + nice + system + irq + soft + steal
+    if pid is not None:
+        ticks -= sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _share(spent: float, seconds: float) -> float:
+    return min(1.0, max(0.0, spent) / seconds / (os.cpu_count() or 1))  # the system counts in ticks
 
 
 class _Peak(threading.Thread):
@@ -99,21 +118,32 @@ def forget(path: str) -> None:
 
 @dataclass
 class Row:
-    """What was measured of both engines, once a round; ``limit`` is Heron's part of what the machine (or another figure) allows."""
+    """What was measured of both engines, once a round.
+
+    ``limit`` is Heron's part of what the machine (or another figure) allows, ``others`` what other processes took of the CPUs.
+    """
 
     label: str
     digits: int = 1
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     limit: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
 
-    def note(self, engine: str, value: float) -> None:
-        (self.ours if engine == "heron" else self.theirs).append(value)
+    def note(self, worker: Worker, value: float) -> None:
+        (self.ours if worker.engine == "heron" else self.theirs).append(value)
+        self.others.append(worker.others)
 
     def cells(self) -> list[str]:
         """A ratio is taken within its round."""
         ratio = [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=False)]
-        return [shown(self.ours, self.digits), shown(self.theirs, self.digits), shown(ratio, 2), shown(self.limit, 2)]
+        return [
+            shown(self.ours, self.digits),
+            shown(self.theirs, self.digits),
+            shown(ratio, 2),
+            shown(self.limit, 2),
+            f"{max(self.others):.2f}",
+        ]
 
 
 def shown(values: list[float], digits: int) -> str:
