@@ -117,6 +117,10 @@ NewMatrix unpacked_rows(const Packed& w, Ints index, std::int64_t matrix) {
     return out;
 }
 
+struct alignas(64) Line {
+    std::uint8_t bytes[64];
+};
+
 NewMatrix linear(const Packed& w, Matrix x, const std::string& activations, int threads, std::optional<Row> bias, std::int64_t matrix,
                  std::optional<Ints> rows, std::int64_t repeat) {
     if (size_of(x.shape(1)) != w.k()) throw std::invalid_argument("x has other columns than the matrix");
@@ -132,15 +136,15 @@ NewMatrix linear(const Packed& w, Matrix x, const std::string& activations, int 
     const nb::gil_scoped_release release;
     ThreadPool pool(threads);
     const Isa isa = w.layout().isa;
-    std::unique_ptr<std::uint8_t[]> prepared(new std::uint8_t[static_cast<std::size_t>(activation_bytes(kind, w.k()) * tokens)]);
+    std::vector<Line> prepared(static_cast<std::size_t>(activation_bytes(kind, w.k()) * tokens) / sizeof(Line) + 1);
     for (std::int64_t i = 0; i < repeat; ++i) {
         const PackedMatrix m = w.matrix((matrix + i) % w.matrices());
-        pool.ranges(tile_count(isa, tokens), 1, [&](std::int64_t begin, std::int64_t end, int) {
-            prepare(kind, isa, x.data(), w.k(), tokens, w.k(), begin, end, prepared.get(), rows ? rows->data() : nullptr);
+        pool.ranges(tile_count(kind, isa, tokens), 1, [&](std::int64_t begin, std::int64_t end, int) {
+            prepare(kind, isa, x.data(), w.k(), tokens, w.k(), begin, end, prepared.data(), rows ? rows->data() : nullptr);
         });
         pool.ranges((m.panels() + PANELS_TOGETHER - 1) / PANELS_TOGETHER, 1, [&](std::int64_t begin, std::int64_t end, int) {
             const std::int64_t last = std::min(m.panels(), end * PANELS_TOGETHER);
-            dot(m, begin * PANELS_TOGETHER, last, {kind, tokens, prepared.get()}, out.data(), w.rows(), bias ? bias->data() : nullptr);
+            dot(m, begin * PANELS_TOGETHER, last, {kind, tokens, prepared.data()}, out.data(), w.rows(), bias ? bias->data() : nullptr);
         });
     }
     return out;

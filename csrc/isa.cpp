@@ -6,12 +6,16 @@
 #if defined(_MSC_VER) && defined(_M_X64)
 #include <immintrin.h>
 #include <intrin.h>
+#elif defined(__x86_64__)
+#include <cpuid.h>
 #endif
+
+#include "platform.h"
 
 namespace heron {
 namespace {
 
-constexpr Isa ALL[] = {Isa::portable, Isa::avx2, Isa::avx512};
+constexpr Isa ALL[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
@@ -19,7 +23,18 @@ bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
 }
+bool has_amx() {
+#ifdef HERON_AMX
+    unsigned a, b, c, d, a1, b1, c1, d1;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !__get_cpuid_count(7, 1, &a1, &b1, &c1, &d1)) return false;
+    const bool tiles = d >> 24 & 1, int8 = d >> 25 & 1, bf16 = (d >> 22 & 1) && (a1 >> 5 & 1);
+    return tiles && int8 && bf16 && allow_tiles();
+#else
+    return false;
+#endif
+}
 #elif defined(_MSC_VER) && defined(_M_X64)
+bool has_amx() { return false; }
 // Bits of CPUID leaves 1 and 7, and of the register state that the system saves (XCR0).
 bool has_avx2() {
     int one[4], seven[4];
@@ -37,18 +52,19 @@ bool has_avx512() {
 #else
 bool has_avx2() { return false; }
 bool has_avx512() { return false; }
+bool has_amx() { return false; }
 #endif
 
 }  // namespace
 
 const char* name_of(Isa isa) {
-    constexpr const char* NAMES[] = {"portable", "avx2", "avx512"};
+    constexpr const char* NAMES[] = {"portable", "avx2", "avx512", "amx"};
     return NAMES[static_cast<int>(isa)];
 }
 
 bool runs_here(Isa isa) {
-    static const bool avx2 = has_avx2(), avx512 = has_avx512();
-    return isa == Isa::portable || (isa == Isa::avx2 ? avx2 : avx512);
+    static const bool here[] = {true, has_avx2(), has_avx512(), has_amx()};
+    return here[static_cast<int>(isa)];
 }
 
 std::vector<Isa> isas_here() {

@@ -6,7 +6,7 @@
 
 namespace heron {
 
-enum class Isa { portable, avx2, avx512 };  // avx512: F, BW, VL, DQ and VNNI
+enum class Isa { portable, avx2, avx512, amx };  // avx512: F, BW, VL, DQ and VNNI; amx: these, AVX512-BF16, AMX for int8 and bf16
 
 const char* name_of(Isa isa);
 bool runs_here(Isa isa);

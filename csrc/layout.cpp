@@ -11,6 +11,7 @@ namespace heron {
 const LinearKernels& linear_kernels(Isa isa) {
     switch (isa) {
 #if defined(__x86_64__) || defined(_M_X64)
+        case Isa::amx:
         case Isa::avx512: return LINEAR_AVX512;
         case Isa::avx2: return LINEAR_AVX2;
 #endif
@@ -20,12 +21,36 @@ const LinearKernels& linear_kernels(Isa isa) {
 
 namespace {
 
+// The kernels for activations in tiles, or none.
+const TileKernels* tile_kernels([[maybe_unused]] Isa isa) {
+#ifdef HERON_AMX
+    if (isa == Isa::amx) return &TILES_AMX;
+#endif
+    return nullptr;
+}
+
+const LinearKernel* of_format(const LinearKernel* table, int format) {
+    while (table->format >= 0 && table->format != format) ++table;
+    return table->format < 0 ? nullptr : table;
+}
+
 Layout layout_of(const Format& format, Isa isa) {
     const LinearKernels& kernels = linear_kernels(isa);
-    for (const LinearKernel* k = kernels.table; k->format >= 0; ++k) {
-        if (k->format == format.id) return {&format, isa, kernels.width, true, k->int8, k->kernel_int8, k->kernel_f32};
+    const LinearKernel* own = of_format(kernels.table, format.id);
+    Layout layout = own ? Layout{&format, isa, kernels.width, true, own->int8, own->kernel_int8, own->kernel_f32}
+                        : Layout{&format, isa, kernels.width, false, {}, kernels.decoded_f32, kernels.decoded_f32};
+    if (const TileKernels* tiles = tile_kernels(isa)) {
+        const LinearKernel* tiled = of_format(tiles->table, format.id);
+        layout.int8 = tiled ? tiled->int8 : ActivationKind{.pairs = true};
+        layout.kernel_tiles = tiled ? tiled->kernel_int8 : tiles->decoded;
     }
-    return {&format, isa, kernels.width, false, {}, kernels.decoded_f32, kernels.decoded_f32};
+    return layout;
+}
+
+// Whether activations of this kind are prepared in tiles: pairs always; int8 of one scale where there are tokens enough to gain by it.
+bool in_tiles(ActivationKind kind, Isa isa, std::int64_t tokens) {
+    constexpr std::int64_t ENOUGH = 12;
+    return tile_kernels(isa) && (kind.pairs || (kind.q8 && kind.parts == 1 && tokens >= ENOUGH));
 }
 
 constexpr int MOST_ROWS = 16, MOST_TOKENS = 16;  // of a panel, of a tile
@@ -131,22 +156,25 @@ void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int
     }
 }
 
-std::int64_t tile_count(Isa isa, std::int64_t tokens) {
-    const int most = linear_kernels(isa).tile;
+std::int64_t tile_count(ActivationKind kind, Isa isa, std::int64_t tokens) {
+    const int most = in_tiles(kind, isa, tokens) ? tile_kernels(isa)->tile : linear_kernels(isa).tile;
     return (tokens + most - 1) / most;
 }
 
-std::int64_t activation_bytes(ActivationKind kind, std::int64_t k) { return kind.q8 ? k / 32 * (36 + 4 * kind.parts) : 4 * k; }
+std::int64_t activation_bytes(ActivationKind kind, std::int64_t k) {
+    if (kind.pairs) k = (k + 31) / 32 * 32;
+    return kind.q8 ? k / 32 * (36 + 4 * kind.parts) : 4 * k;
+}
 
 void prepare(ActivationKind kind, Isa isa, const float* x, std::int64_t ldx, std::int64_t tokens, std::int64_t k, std::int64_t tile_begin,
              std::int64_t tile_end, void* buffer, const std::int32_t* index) {
-    const LinearKernels& kernels = linear_kernels(isa);
-    const std::int64_t tiles = tile_count(isa, tokens), token_bytes = activation_bytes(kind, k);
+    const auto prepare_tile = in_tiles(kind, isa, tokens) ? tile_kernels(isa)->prepare_tile : linear_kernels(isa).prepare_tile;
+    const std::int64_t tiles = tile_count(kind, isa, tokens), token_bytes = activation_bytes(kind, k);
     for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
         const std::int64_t first = tile_start(tokens, tiles, tile), count = tile_start(tokens, tiles, tile + 1) - first;
         std::int64_t rows[MOST_TOKENS];
         for (std::int64_t t = 0; t < count; ++t) rows[t] = (index ? index[first + t] : first + t) * ldx;
-        kernels.prepare_tile(kind, x, rows, static_cast<int>(count), k, static_cast<std::uint8_t*>(buffer) + first * token_bytes);
+        prepare_tile(kind, x, rows, static_cast<int>(count), k, static_cast<std::uint8_t*>(buffer) + first * token_bytes);
     }
 }
 
@@ -170,7 +198,7 @@ void dot(const PackedMatrix& matrix, std::int64_t panel_begin, std::int64_t pane
          const float* bias, const std::int32_t* places) {
     if (matrix.in_file) return dot_in_file(matrix, panel_begin, panel_end, x, out, ldo, bias, places);
     const Layout& layout = *matrix.layout;
-    const auto kernel = x.kind.q8 ? layout.kernel_int8 : layout.kernel_f32;
+    const auto kernel = in_tiles(x.kind, layout.isa, x.tokens) ? layout.kernel_tiles : x.kind.q8 ? layout.kernel_int8 : layout.kernel_f32;
     kernel({layout.format, matrix.data, matrix.rows, matrix.k, layout.panel_bytes(matrix.k), panel_begin, panel_end,
             static_cast<const std::uint8_t*>(x.data), x.tokens, out, ldo, bias, places});
 }

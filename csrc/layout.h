@@ -30,7 +30,7 @@
 
 namespace heron {
 
-// int8: quantized weights are multiplied by int8 activations (plain formats by f32 all the same); f32: always f32.
+// int8: quantized weights are multiplied by int8 activations (others by f32, or by pairs of bf16); f32: always f32.
 enum class Mode { int8, f32 };
 
 // The form that activations take before products. q8: int8 per 32 elements of K with an f32 scale (the largest
@@ -39,6 +39,7 @@ enum class Mode { int8, f32 };
 // -sum as f32, to multiply the minima by.
 struct ActivationKind {
     bool q8 = false;
+    bool pairs = false;       // not as f32 but as a sum of two bf16, which has 16 bits of a number's digits
     std::uint8_t parts = 1;   // scales of the weights in 32 elements: 1 or 2
     std::uint8_t offset = 0;  // the zero point of the weights as the kernel sees them
     bool minima = false;
@@ -55,6 +56,7 @@ struct Layout {
     ActivationKind int8;  // what kernel_int8 multiplies by
     void (*kernel_int8)(const Product&);
     void (*kernel_f32)(const Product&);
+    void (*kernel_tiles)(const Product&) = nullptr;  // of activations in tiles: see in_tiles()
 
     ActivationKind kind(Mode mode) const { return mode == Mode::int8 ? int8 : ActivationKind{}; }
     std::int64_t panels(std::int64_t n_rows) const { return (n_rows + rows - 1) / rows; }
@@ -86,7 +88,7 @@ void unpack_rows(const PackedMatrix& matrix, const std::int32_t* index, std::int
 constexpr std::int64_t PANELS_TOGETHER = 4;
 
 // Tokens are prepared in tiles of as many as a kernel takes at a time; inside a tile they are interleaved.
-std::int64_t tile_count(Isa isa, std::int64_t tokens);
+std::int64_t tile_count(ActivationKind kind, Isa isa, std::int64_t tokens);
 std::int64_t activation_bytes(ActivationKind kind, std::int64_t k);  // of one token; a multiple of 4
 
 // Tiles tile_begin .. tile_end of x [tokens, k], rows ldx floats apart, into `buffer`, which holds all tokens. With

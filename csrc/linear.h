@@ -18,6 +18,8 @@ struct Product {
     const std::int32_t* places;
 };
 
+constexpr int FEW = 4;  // tokens multiplied by quantized weights without unpacking into the cache first
+
 struct LinearKernel {
     int format;  // its id
     ActivationKind int8;
@@ -40,6 +42,16 @@ struct LinearKernels {
     std::int64_t (*multiply_bf16)(std::int64_t rounds);  // null without such a product; else not for every CPU of the instruction set
     int sums;  // vectors of products in a round
 };
+
+// What an instruction set for tiles adds to another one, whose layout of weights it reads.
+struct TileKernels {
+    int tile;                          // tokens in a tile, at most
+    const LinearKernel* table;         // kernel_int8 for activations in tiles, or none; ends with format < 0
+    void (*decoded)(const Product&);   // for any other format
+    void (*prepare_tile)(ActivationKind kind, const float* x, const std::int64_t* rows, int count, std::int64_t k, std::uint8_t* to);
+};
+
+extern const TileKernels TILES_AMX;
 
 extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512;
 

@@ -7,6 +7,8 @@
 #include "linear_formats.inc"
 #include "linear_tables.inc"
 #include "linear_grids.inc"
+#include "linear_prepare.inc"
 #include "linear.inc"
 #include "limits.inc"
 #include "linear_table.inc"
+#include "linear_kernels.inc"

@@ -58,7 +58,7 @@ public:
         for (std::size_t i = 0; i < kinds_.size(); ++i) {
             char* to = next;
             next += aligned(tokens * activation_bytes(kinds_[i], k));
-            const std::int64_t tiles = tile_count(f.runtime.isa, tokens);
+            const std::int64_t tiles = tile_count(kinds_[i], f.runtime.isa, tokens);
             f.by_rows(tiles, k * (tokens / tiles), [&](std::int64_t begin, std::int64_t end) {
                 prepare(kinds_[i], f.runtime.isa, f.f32(x_), k, tokens, k, begin, end, to);
             });
@@ -141,7 +141,7 @@ public:
         f.pool.ranges(work.tiles, Frame::GRAIN / k + 1, [&](std::int64_t begin, std::int64_t end, int) {
             for (std::int64_t i = begin; i < end; ++i) {
                 const Expert& e = *std::upper_bound(expert, expert + experts(), i, [](std::int64_t at, const Expert& x) { return at < x.end_tile; });
-                const std::int64_t tile = i - (e.end_tile - tile_count(f.runtime.isa, e.count));
+                const std::int64_t tile = i - (e.end_tile - tile_count(kind_, f.runtime.isa, e.count));
                 prepare(kind_, f.runtime.isa, f.f32(x_), k, e.count, k, tile, tile + 1, prepared + e.offset, source + e.first);
             }
         });
@@ -189,7 +189,7 @@ private:
             if (e.count) {
                 const PackedMatrix& matrix = weight_->matrices[static_cast<std::size_t>(i)];
                 const std::int64_t grain = panels_an_item(f, matrix, e.count);
-                work.tiles += tile_count(f.runtime.isa, e.count);
+                work.tiles += tile_count(kind_, f.runtime.isa, e.count);
                 work.items += (matrix.panels() + grain - 1) / grain;
             }
             e.end_tile = work.tiles, e.end_item = work.items;

@@ -25,6 +25,7 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
@@ -130,6 +131,15 @@ int usable_cores() {
 #endif
     if (cores < 1) cores = static_cast<int>(std::thread::hardware_concurrency());
     return std::max(cores, 1);
+}
+
+bool allow_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, a bit of XCR0 (Linux 5.16)
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
 }
 
 long process_id() {

@@ -13,6 +13,8 @@ int usable_cores();
 
 // The same for a process that may run on `cpus` of a machine that Linux describes in files under `root` ("" for this one).
 int cores_of(const std::vector<int>& cpus, const std::string& root);
+// Lets this process use AMX's tiles, which Linux grants for the asking; whether it may.
+bool allow_tiles();
 
 // This process's id, to notice that it was forked.
 long process_id();

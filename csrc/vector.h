@@ -1,4 +1,4 @@
-// Vectors of f32 for one instruction set: the including file defines HERON_VECTOR as avx512, avx2 or portable first,
+// Vectors of f32 for one instruction set: the including file defines HERON_VECTOR as amx, avx512, avx2 or portable first,
 // and everything here and in the bodies that it includes (*.inc) lands in the namespace of that name.
 //
 // These files use no inline functions of the standard library: a copy compiled for a newer CPU could be the one
@@ -13,6 +13,7 @@
 #define HERON_VECTOR_portable 0
 #define HERON_VECTOR_avx2 2
 #define HERON_VECTOR_avx512 5
+#define HERON_VECTOR_amx 5
 #define HERON_JOIN(a, b) a##b
 #define HERON_LEVEL_OF(name) HERON_JOIN(HERON_VECTOR_, name)
 #define HERON_LEVEL HERON_LEVEL_OF(HERON_VECTOR)
