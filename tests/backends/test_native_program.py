@@ -51,7 +51,8 @@ def test_formats(format: str) -> None:
         np.testing.assert_allclose(ours, exact, **CLOSE)
     error = np.concatenate(whole(model, activations="int8")) - np.concatenate(meant)
     relative = np.sqrt(np.mean(error**2)) / np.concatenate(meant).std()
-    assert relative < 1e-5 if format in ("F16", "BF16") else 1e-3 < relative < 0.1  # only quantized weights meet int8 activations
+    # Only quantized weights meet int8 activations; in tiles the others are multiplied in pairs of bf16, of 16 digits.
+    assert relative < 1e-4 if format in ("F16", "BF16") else 1e-3 < relative < 0.1
 
 
 @pytest.mark.parametrize("kv_dtype", ["f32", "f16", "q8_0"])
