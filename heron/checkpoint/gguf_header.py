@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.checkpoint.metadata import Metadata, ValueType
+from heron.compiled import core
 from heron.errors import CheckpointError
 from heron.quant.formats import Format, by_id
 
@@ -142,8 +143,12 @@ class _Cursor:
             raise self.error(start, f"{what} is not UTF-8: {raw[:40]!r}; {_AGAIN}") from None
 
     def strings(self, count: int, what: str) -> list[str]:
-        """An array of strings, in one tight loop: vocabularies and their merges have hundreds of thousands."""
+        """An array of strings, compiled or in one tight loop: vocabularies and their merges have hundreds of thousands."""
         start, end = self.at, self.size - 8
+        if found := core.read_strings(self.data, start, count, self.order == ">") if core else None:
+            strings: list[str]
+            strings, self.at = found
+            return strings
         unpack = struct.Struct(self.order + "Q").unpack_from
         view, at, spans = self.view, start, []
         for _ in range(count):

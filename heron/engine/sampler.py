@@ -9,20 +9,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.compiled import core
 from heron.engine.random import uniform
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError
-
-_core: Any
-try:
-    from heron import _core
-except ImportError:  # installed without a compiler
-    _core = None
 
 Logits = NDArray[np.float64]
 Ids = NDArray[np.intp]
@@ -135,7 +130,7 @@ class Sampler(Protocol):
 
 def make_sampler(params: SamplingParams, sample: int = 0) -> Sampler:
     """The compiled sampler, or where there is no core the numpy one. ``sample`` counts the answers with one seed."""
-    return NumpySampler(params, sample) if _core is None else NativeSampler(params, sample)
+    return NumpySampler(params, sample) if core is None else NativeSampler(params, sample)
 
 
 def seeded(params: SamplingParams) -> SamplingParams:
@@ -149,7 +144,7 @@ class NativeSampler:
         params = seeded(params)
         assert params.seed is not None
         self.seed = params.seed
-        self._core = _core.Sampler(params, params.seed, sample, [step.__name__ for step in STEPS])
+        self._core = core.Sampler(params, params.seed, sample, [step.__name__ for step in STEPS])
 
     def accept(self, tokens: Iterable[int]) -> None:
         self._core.accept(list(tokens))
