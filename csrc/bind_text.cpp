@@ -1,7 +1,7 @@
 // Vocabularies in Python: _core.Merges, and arrays of strings out of a GGUF file's bytes.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/string_view.h>
+#include <nanobind/stl/optional.h>
 
 #include <bit>
 #include <cstring>

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from heron.engine.model import Message, Model, Prompt
 from heron.engine.sampling import SamplingParams
 from heron.errors import HeronError, RequestError, TemplateError
-from heron.text.chat import ChatTemplate
 
 LEAVE = ("/bye", "/exit", "/quit")
 
@@ -26,6 +25,8 @@ class Session:
             note("--system needs a chat template and is ignored")
 
     def _has_template(self) -> bool:
+        from heron.text.chat import ChatTemplate
+
         try:
             ChatTemplate.from_tokenizer(self.model.tokenizer)
         except TemplateError:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,10 @@ from heron.engine.sampler import make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
-from heron.text.chat import ChatTemplate, encode_chat
 from heron.text.stream import Detokenizer, StopStrings
-from heron.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
+    from heron.text.tokenizer import Tokenizer
 
 #: Tokens of a prompt that are computed in one step.
 PREFILL_CHUNK = 512
@@ -45,7 +46,7 @@ class Model:
         self.graph_model = build_model(checkpoint)
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
         try:
-            self.tokenizer = Tokenizer.from_checkpoint(checkpoint)  # while weights are laid out
+            self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
             self.executable.wait()
             self._allocate(ctx_size)
         except BaseException:
@@ -100,6 +101,8 @@ class Model:
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt)
         elif messages := [item for item in prompt if isinstance(item, dict)]:
+            from heron.text.chat import ChatTemplate, encode_chat
+
             ids = encode_chat(self.tokenizer, ChatTemplate.from_tokenizer(self.tokenizer), messages)
         else:
             ids = [int(item) for item in prompt if not isinstance(item, dict)]
@@ -275,6 +278,12 @@ class Model:
         """Give memory back. The model cannot be used afterwards."""
         self.executable.close()
         self.checkpoint.close()
+
+
+def _tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    from heron.text.tokenizer import Tokenizer
+
+    return Tokenizer.from_checkpoint(checkpoint)
 
 
 def load(

@@ -60,7 +60,8 @@ class GGUFVocabulary:
         self._kinds = np.full(len(self.tokens), int(Kind.NORMAL)) if kinds is None else kinds
         self.kinds: list[int] = self._kinds.tolist()
         # An empty text would be found everywhere; some files have such tokens where their source has gaps.
-        self.tokens = [token or f"[EMPTY_{id}]" for id, token in enumerate(self.tokens)]
+        if "" in self.tokens:
+            self.tokens = [token or f"[EMPTY_{id}]" for id, token in enumerate(self.tokens)]
 
     def _get(self, key: str, kind: type, what: str) -> Any:
         value = self.metadata.get(KEY + key)
@@ -80,11 +81,11 @@ class GGUFVocabulary:
         value = self.metadata.get(KEY + key)
         if value is None:
             raise TokenizerError(f"{KEY}{key} is missing; the file has no usable vocabulary: convert the model again")
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, (list, tuple)) or not all(issubclass(kind, str) for kind in set(map(type, value))):
             raise TokenizerError(f"{KEY}{key} must be an array of strings; convert the model again")
         if key == "tokens" and not value:
             raise TokenizerError(f"{KEY}{key} is empty; convert the model again, with its vocabulary")
-        return list(value)
+        return value if isinstance(value, list) else list(value)
 
     def numbers(self, key: str, kinds: str) -> np.ndarray[Any, Any] | None:
         """An array with one number for each token, or None when there is none. `kinds` are numpy's letters of allowed types."""

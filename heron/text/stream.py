@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from heron.text.tokenizer import Tokenizer
+if TYPE_CHECKING:
+    from heron.text.tokenizer import Tokenizer
 
 
 class Detokenizer:

@@ -21,8 +21,6 @@ class Tokenizer:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        # Of several tokens with one text the first counts.
-        self._ids = dict(zip(reversed(parts.tokens), range(len(parts.tokens) - 1, -1, -1), strict=True))
         self._piece = lru_cache(maxsize=None)(parts.piece)
         self.vocab_size: int = len(parts.tokens)
         self.bos: int | None = parts.bos
@@ -105,6 +103,11 @@ class Tokenizer:
     def special_tokens(self) -> list[str]:
         """The texts of all control tokens."""
         return [self._parts.tokens[id] for id in sorted(self._parts.special)]
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        """Each text's id; of several tokens with one text the first counts."""
+        return dict(zip(reversed(self._parts.tokens), range(self.vocab_size - 1, -1, -1), strict=True))
 
     @cached_property
     def special_guard(self) -> SpecialGuard:
