@@ -123,7 +123,12 @@ class ModelBuilder(Builder):
             self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32)), trainable=False)
         return self.weights.made[key]
 
-    # Products with matrices whose scale is a tensor of its own (NVFP4)
+    # Matrices whose scale is a tensor of its own (NVFP4)
+
+    def embed(self, ids: Value, weight: Weight) -> Value:
+        scale = self._scale(weight, 1)
+        rows = super().embed(ids, weight)
+        return rows if scale is None else self.scale(rows, float(scale.numpy()[0, 0]))
 
     def linear(self, x: Value, weight: Weight, bias: Weight | None = None) -> Value:
         scale = self._scale(weight, 1)
@@ -142,8 +147,8 @@ class ModelBuilder(Builder):
         if scale is None:
             return super().expert_linear(x, ids, weight, bias)
         factors = self.weights.made.setdefault((weight.name, "scale"), Weight(f"{weight.name}.scale", scale, trainable=False))
-        scaled = self.mul(super().expert_linear(x, ids, weight), self.embed(ids, factors))
-        return scaled if bias is None else self.add(scaled, self.embed(ids, bias))
+        scaled = self.mul(super().expert_linear(x, ids, weight), super().embed(ids, factors))
+        return scaled if bias is None else self.add(scaled, super().embed(ids, bias))
 
     def _scale(self, weight: Weight, matrices: int) -> Tensor | None:
         """The factors [matrices, 1] by which a GGUF file scales each matrix, where it has them (``blk.0.attn_q.scale``)."""

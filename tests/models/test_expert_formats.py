@@ -1,4 +1,4 @@
-"""Experts in four-bit floats: MXFP4, and NVFP4, whose matrices have a scale in a tensor beside them."""
+"""Matrices in four-bit floats: experts in MXFP4, and NVFP4, whose matrices have a scale in a tensor beside them."""
 
 from __future__ import annotations
 
@@ -97,6 +97,18 @@ def test_two_ranks_compute_what_one_does(made: tuple[Path, parity.Tiny]) -> None
     tokens = parity.prompt(67, 20)
     for got in in_ranks(build_model(Checkpoint(file)), 2, lambda runner: parity.whole(runner, tokens)):
         assert parity.difference(got, tiny.expected(tokens)) <= parity.TOLERANCE
+
+
+def test_an_embedding_with_a_scale_that_is_the_head_too(tmp_path: Path) -> None:
+    made = parity.tiny(tf.LlamaConfig(**{**SMALL, "hidden_size": 64}, tie_word_embeddings=True), tmp_path)
+    checkpoint, name, tokens = Checkpoint(made.folder), "token_embd", parity.prompt(67, 20)
+    tensor, factors = nvfp4(checkpoint.tensors[f"{name}.weight"].numpy())
+    assert factors is not None
+    write_gguf(tmp_path / "scaled.gguf", checkpoint.metadata, {**checkpoint.tensors, f"{name}.weight": tensor, f"{name}.scale": factors})
+    with torch.no_grad():
+        made.hf.model.embed_tokens.weight.copy_(torch.from_numpy(tensor.numpy() * factors))
+    got = parity.whole(parity.Runner(build_model(Checkpoint(tmp_path / "scaled.gguf"))), tokens)
+    assert parity.difference(got, made.expected(tokens)) <= parity.TOLERANCE
 
 
 @pytest.mark.slow
