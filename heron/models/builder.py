@@ -15,6 +15,12 @@ from heron.graph.builder import Builder
 from heron.graph.graph import Field, Group, State, Value, Weight
 
 
+def _inner(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without outer dimensions of one, which programs that rewrite GGUF files leave out."""
+    ones = next((i for i, size in enumerate(shape) if size != 1), len(shape))
+    return shape[ones:]
+
+
 class Weights:
     """The weights of one model, shared by its entries: the same name gives the same Weight."""
 
@@ -98,6 +104,8 @@ class ModelBuilder(Builder):
                     raise self._misshapen(full, tensor, f"at least {part[1]} rows")
                 self.weights.parts.setdefault((full, axis), set()).add(part)
                 tensor = AxisSlice(tensor, axis, *part)
+            if tensor.shape != shape and _inner(tensor.shape) == _inner(shape):
+                tensor = Reshape(tensor, shape)
             if tensor.shape != shape:
                 raise self._misshapen(full, tensor, str(list(shape)))
             label = full if part is None else f"{full}[{part[0]}:{part[1]}]"

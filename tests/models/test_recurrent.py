@@ -16,6 +16,7 @@ from tiny_recurrent import MAMBA2, RECURRENT
 from heron.backends.reference.state import state_groups
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
+from heron.checkpoint.views import Reshape
 from heron.errors import CheckpointError, UnsupportedError
 from heron.graph.graph import Model
 from heron.models.registry import build_model
@@ -91,6 +92,17 @@ def test_drafts_rolled_back(model: Model, made: parity.Tiny, accepted: int) -> N
     after = runner.step({0: rest}, slot_read=np.array([slots[0, accepted]], np.int32))
     expected = made.expected(context + drafts[:kept] + rest)[len(context) + kept :]
     assert parity.difference(after[0]["logits"], expected) <= parity.TOLERANCE
+
+
+def test_outer_dimensions_of_one_that_were_left_out(tmp_path: Path) -> None:
+    """llama.cpp's quantizer writes a norm of one group, [1, inner], as [inner]."""
+    made = parity.tiny(tf.Mamba2Config(**{**MAMBA2, "n_groups": 1}), tmp_path)
+    checkpoint, tokens = Checkpoint(made.folder), parity.prompt(61, 20)
+    norms = {name: Reshape(t, (t.shape[1],)) for name, t in checkpoint.tensors.items() if name.endswith("ssm_norm.weight")}
+    assert len(norms) == MAMBA2["num_hidden_layers"]
+    write_gguf(tmp_path / "tiny.gguf", checkpoint.metadata, dict(checkpoint.tensors) | norms)
+    got = parity.whole(parity.Runner(build_model(Checkpoint(tmp_path / "tiny.gguf"))), tokens)
+    assert parity.difference(got, made.expected(tokens)) <= parity.TOLERANCE
 
 
 def test_groups_that_ranks_cannot_share(tmp_path: Path) -> None:
