@@ -13,7 +13,7 @@ from heron.models.builder import ModelBuilder
 
 @dataclass(frozen=True)
 class GatedDeltaNet:
-    """Yang et al. 2024, as Qwen3-Next has it: short convolutions on q, k and v, unit q and k, a gated norm of each head.
+    """Yang et al. 2024, with short convolutions on q, k and v, unit q and k, a gated norm of each head.
 
     Value heads h * r ... h * r + r - 1 share key head h; everything splits between key heads. Weights: ``attn_qkv``
     (all of q, then k, then v) and ``attn_gate``, or in older files ``ssm_in`` (q, k, v and gate of one key head, then of the

@@ -44,7 +44,7 @@ class PreNorm:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """Pre-norms, and a norm on each sublayer's output (Gemma 2)."""
+    """Pre-norms, and a norm on each sublayer's output (Rivière et al. 2024)."""
 
     norm: Norm
 
@@ -57,7 +57,7 @@ class Sandwich:
 
 @dataclass(frozen=True)
 class OutputNorm:
-    """``x += norm(mixer(x)); x += norm(ffn(x))``: norms on the sublayers' outputs alone (OLMo 2)."""
+    """``x += norm(mixer(x)); x += norm(ffn(x))``: norms on the sublayers' outputs alone (Walsh et al. 2024)."""
 
     norm: Norm
 
@@ -69,7 +69,7 @@ class OutputNorm:
 
 @dataclass(frozen=True)
 class PostNorm:
-    """``x = norm(x + mixer(x)); x = norm(x + ffn(x))``, as in the first transformers and BERT."""
+    """``x = norm(x + mixer(x)); x = norm(x + ffn(x))``, as in the first transformers (Vaswani et al. 2017)."""
 
     norm: Norm
 

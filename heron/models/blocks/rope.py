@@ -61,8 +61,9 @@ class Long(Scaling):
 class Yarn(Scaling):
     """YaRN (Peng et al. 2023): slow pairs are interpolated, fast ones kept, with a ramp between.
 
-    ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``. ``log_multiplier`` (DeepSeek's 0.1 mscale_all_dim) makes
-    a factor on each side of all scores: ``log_multiplier ln(factor) + 1``. ``truncate``: the ramp begins and ends at whole pairs.
+    ``attention_factor`` 0 means the paper's ``0.1 ln(factor) + 1``. ``log_multiplier`` (0.1 times what configurations call
+    mscale_all_dim) makes a factor on each side of all scores: ``log_multiplier ln(factor) + 1``. ``truncate``: the ramp
+    begins and ends at whole pairs.
     """
 
     factor: float
@@ -123,7 +124,7 @@ class Rope:
     """Su et al. 2021. ``dims`` elements of each head turn; ``pairing`` is ``adjacent`` or ``half`` as GGUF stores the family.
 
     ``divisors`` are names of tensors with one divisor for each frequency: the first that the checkpoint has is used
-    (Llama 3's scaling, longrope's factors).
+    (a scaling by wave length, longrope's factors).
     """
 
     dims: int
@@ -136,7 +137,7 @@ class Rope:
     def read(p: Params, head_dim: int, pairing: str, truncate: bool = True) -> Rope:
         """From the usual metadata keys (``rope.*``); ``truncate`` is YaRN's where they do not say.
 
-        Files with longrope's factors may leave its name out, and do so for Phi 3.
+        Files with longrope's factors may leave its name out, and some do.
         """
         kind = p.text("rope.scaling.type", "longrope" if p.has("rope.scaling.attn_factor") else "none")
         divisors = Rope.divisors
