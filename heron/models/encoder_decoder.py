@@ -1,7 +1,7 @@
 """Encoder-decoder: two entries. ``encode`` reads the source and writes each decoder layer's cross keys and values, once;
 ``forward`` decodes, and attends to them.
 
-Raffel et al. 2020 (T5): norms before sublayers, no scale on scores, a relative bias shared by all layers of a stack.
+Raffel et al. 2020: norms before sublayers, no scale on scores, a relative bias shared by all layers of a stack.
 """
 
 from __future__ import annotations
