@@ -65,9 +65,8 @@ class Heron(Engine):
         self._held = [self._cache.Sequence(empty) for _ in range(self._sequences)]
 
     def step(self, parts: list[Part]) -> None:
-        last_row = self._cache.last_row
-        steps = [self._held[number].append(tokens, last_row(tokens) if wanted else []) for number, tokens, wanted in parts]
-        self._executable.run("forward", self._cache.joined(steps))
+        step = [(self._held[number], tokens, [len(tokens) - 1] if wanted else []) for number, tokens, wanted in parts]
+        self._executable.run("forward", self._cache.next_step(step))
 
 
 class LlamaCpp(Engine):

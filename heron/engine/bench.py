@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from heron.backends.batch import Batch
-from heron.engine.cache import Cache, Sequence, joined, last_row, units_for
+from heron.engine.cache import Cache, Sequence, next_step, reading_step, units_for
 from heron.engine.memory import available_bytes
 from heron.engine.model import PREFILL_CHUNK, Model
 from heron.errors import RequestError
@@ -91,7 +91,7 @@ class Bench:
         steps = []
         for tokens in self._tokens(generate, batch):
             begin = time.perf_counter()
-            self._run(joined([sequence.append([token], last_row([token])) for sequence, token in zip(sequences, tokens, strict=True)]))
+            self._run(next_step([(sequence, [token], (0,)) for sequence, token in zip(sequences, tokens, strict=True)]))
             steps.append(time.perf_counter() - begin)
         return read, steps
 
@@ -104,17 +104,20 @@ class Bench:
 
     def _prefill(self, sequences: Iterable[Sequence], prompts: Iterable[list[int]]) -> Iterator[Batch]:
         """The steps that read the prompts, of up to PREFILL_CHUNK tokens; an encoder reads each of its prompts at once."""
-        parts: list[Batch] = []
+        parts: list[tuple[Sequence, list[int], tuple[int, ...]]] = []
         for sequence, prompt in zip(sequences, prompts, strict=True):
             size = len(prompt) if self._reads else PREFILL_CHUNK
             for at in range(0, len(prompt), size):
                 chunk = prompt[at : at + size]
-                if parts and sum(len(part.tokens) for part in parts) + len(chunk) > PREFILL_CHUNK:
-                    yield joined(parts)
+                if parts and sum(len(tokens) for _, tokens, _ in parts) + len(chunk) > PREFILL_CHUNK:
+                    yield self._step(parts)
                     parts = []
                 ends = at + len(chunk) == len(prompt)
-                parts.append(sequence.read(chunk) if self._reads else sequence.append(chunk, last_row(chunk) if ends else []))
-        yield joined(parts)
+                parts.append((sequence, chunk, (len(chunk) - 1,) if ends else ()))
+        yield self._step(parts)
+
+    def _step(self, parts: SequenceOf[tuple[Sequence, list[int], tuple[int, ...]]]) -> Batch:
+        return reading_step([(sequence, tokens) for sequence, tokens, _ in parts]) if self._reads else next_step(parts)
 
 
 def machine() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,20 +56,21 @@ class Sequence:
 
     def read(self, source: list[int]) -> Batch:
         """Begin anew with another source; return the step that encodes it."""
+        return reading_step([(self, source)])
+
+    def append(self, tokens: list[int], rows: Iterable[int]) -> Batch:
+        """Make room for more tokens and return the step that computes them; ``rows`` of them give logits."""
+        return next_step([(self, tokens, rows)])
+
+    def _begin_with(self, source: list[int]) -> None:
         self._truncate(0)
         self._source_length = count = len(source)
         for name, blocks in self._cross.items():
             need = -(-count // self.cache.groups[name].block_size)
             self.cache.give(name, blocks[need:])
             blocks[need:] = [self.cache.take(name) for _ in range(need - len(blocks))]
-        tokens, length = np.asarray(source, np.int32), np.array([count], np.int32)
-        return Batch(tokens, np.array([0, count], np.int32), length, np.zeros(0, np.int32), cross=self._cross_tables())
 
-    def _cross_tables(self) -> dict[str, NDArray[np.int32]]:
-        return {name: np.array([blocks], np.int32) for name, blocks in self._cross.items()}
-
-    def append(self, tokens: list[int], rows: Iterable[int]) -> Batch:
-        """Make room for more tokens and return the step that computes them; ``rows`` of them give logits."""
+    def _make_room(self, tokens: list[int]) -> None:
         before, after = len(self.tokens), len(self.tokens) + len(tokens)
         for name, blocks in self._blocks.items():
             group = self.cache.groups[name]
@@ -78,20 +80,7 @@ class Sequence:
                 blocks.append(self.cache.take(name))
         for name, slot in self._slot.items():
             self._slot[name] = slot or self.cache.take(name)
-        slot = next(iter(self._slot.values()), 0)
         self.tokens += tokens
-        return Batch(
-            tokens=np.asarray(tokens, np.int32),
-            query_start=np.array([0, len(tokens)], np.int32),
-            context_len=np.array([after], np.int32),
-            rows=np.asarray(list(rows), np.int32),
-            tables={name: np.array([blocks], np.int32) for name, blocks in self._blocks.items()},
-            table_start={name: np.array([start], np.int32) for name, start in self._start.items()},
-            slot_read=np.array([slot if before else 0], np.int32),
-            slot_write=np.array([[slot]], np.int32),
-            cross=self._cross_tables(),
-            cross_len=np.array([self._source_length], np.int32),
-        )
 
     def _give_back(self, name: str, first: int) -> None:
         """Free the blocks before block ``first``, which no later token can see."""
@@ -134,40 +123,56 @@ def last_row(tokens: list[int]) -> NDArray[np.int32]:
     return np.array([len(tokens) - 1], np.int32)
 
 
-def joined(steps: SequenceOf[Batch]) -> Batch:
-    """One step of the sequences of several, in their order; of steps without embeddings, drafts and copies.
+def reading_step(parts: SequenceOf[tuple[Sequence, list[int]]]) -> Batch:
+    """Begin sequences anew with other sources; return the step that encodes them all."""
+    for sequence, source in parts:
+        sequence._begin_with(source)
+    sequences, sources = [sequence for sequence, _ in parts], [source for _, source in parts]
+    lengths = _ints(map(len, sources))
+    return Batch(_ints(chain(*sources)), _starts(lengths), lengths, _ints([]), cross=_tables([s._cross for s in sequences]))
 
-    Where a sequence has fewer blocks than another, its table ends in null blocks.
+
+def next_step(parts: SequenceOf[tuple[Sequence, list[int], Iterable[int]]]) -> Batch:
+    """Make room for more tokens of different sequences and return the step that computes them all.
+
+    A part is a sequence, its tokens, and which of these give logits.
     """
-    if len(steps) == 1:
-        return steps[0]
-    starts = np.cumsum([0, *(len(step.tokens) for step in steps)], dtype=np.int32)[:-1]
-
-    def flat(parts: Iterable[NDArray[np.int32]], axis: int = 0) -> NDArray[np.int32]:
-        return np.concatenate(list(parts), axis=axis, dtype=np.int32)
-
-    def tables(each: Iterable[Mapping[str, NDArray[np.int32]]]) -> dict[str, NDArray[np.int32]]:
-        found = list(each)
-        return {name: _stacked([table[name] for table in found]) for name in found[0]}
-
+    sequences, slots, resumed = [sequence for sequence, _, _ in parts], [], []
+    for sequence, tokens, _ in parts:
+        before = len(sequence.tokens)
+        sequence._make_room(tokens)
+        slots.append(next(iter(sequence._slot.values()), 0))
+        resumed.append(slots[-1] if before else 0)
+    starts = _starts(_ints(len(tokens) for _, tokens, _ in parts))
     return Batch(
-        tokens=flat(step.tokens for step in steps),
-        query_start=flat([steps[0].query_start, *(step.query_start[1:] + at for step, at in zip(steps[1:], starts[1:], strict=True))]),
-        context_len=flat(step.context_len for step in steps),
-        rows=flat(step.rows + at for step, at in zip(steps, starts, strict=True)),
-        positions=flat((step.positions for step in steps), axis=1),
-        tables=tables(step.tables for step in steps),
-        table_start={name: flat(step.table_start[name] for step in steps) for name in steps[0].table_start},
-        slot_read=flat(step.slot_read for step in steps),
-        slot_write=flat(step.slot_write for step in steps),
-        slot_offset=flat(step.slot_offset for step in steps),
-        cross=tables(step.cross for step in steps),
-        cross_len=flat(step.cross_len for step in steps),
-        adapter=flat(step.adapter for step in steps),
+        tokens=_ints(chain(*(tokens for _, tokens, _ in parts))),
+        query_start=starts,
+        context_len=_ints(len(sequence.tokens) for sequence in sequences),
+        rows=_ints(start + row for start, (_, _, rows) in zip(starts.tolist(), parts, strict=False) for row in rows),
+        tables=_tables([sequence._blocks for sequence in sequences]),
+        table_start={name: _ints(sequence._start[name] for sequence in sequences) for name in sequences[0]._start},
+        slot_read=_ints(resumed),
+        slot_write=_ints(slots)[:, None],
+        cross=_tables([sequence._cross for sequence in sequences]),
+        cross_len=_ints(sequence._source_length for sequence in sequences),
     )
 
 
-def _stacked(tables: list[NDArray[np.int32]]) -> NDArray[np.int32]:
-    """Tables [S, B] one below another, each as wide as the widest."""
-    width = max(table.shape[1] for table in tables)
-    return np.concatenate([np.pad(table, ((0, 0), (0, width - table.shape[1]))) for table in tables], dtype=np.int32)
+def _ints(values: Iterable[int]) -> NDArray[np.int32]:
+    return np.array(list(values), np.int32)
+
+
+def _starts(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+    """[S + 1] where each of so many tokens begin, one after another."""
+    return np.concatenate([[0], np.cumsum(lengths)], dtype=np.int32)
+
+
+def _tables(held: SequenceOf[Mapping[str, list[int]]]) -> dict[str, NDArray[np.int32]]:
+    """Group -> [S, B] the blocks of each sequence, and null blocks after those of one that has fewer than another."""
+    found = {}
+    for name in held[0]:
+        table = np.zeros((len(held), max(len(blocks[name]) for blocks in held)), np.int32)
+        for row, blocks in zip(table, held, strict=True):
+            row[: len(blocks[name])] = blocks[name]
+        found[name] = table
+    return found

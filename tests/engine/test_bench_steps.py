@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ import heron
 from heron.backends.batch import Batch
 from heron.engine import bench
 from heron.engine.bench import Bench
-from heron.engine.cache import Cache, Sequence, joined, last_row, units_for
+from heron.engine.cache import Cache, Sequence, last_row, next_step, reading_step, units_for
 
 
 class Clock:
@@ -75,7 +76,7 @@ def test_the_same_seed_gives_the_same_tokens(llama: heron.Model, monkeypatch: py
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3", "mamba", "t5"])
-def test_joined_steps_compute_what_each_does(name: str, tmp_path: Path) -> None:
+def test_steps_of_many_compute_what_each_does(name: str, tmp_path: Path) -> None:
     """Prompts of different lengths (one longer than gemma3's window), then a token each: the same bits, natively."""
     pytest.importorskip("heron._core")
     model = loaded(name, tmp_path, "native")
@@ -88,15 +89,15 @@ def test_joined_steps_compute_what_each_does(name: str, tmp_path: Path) -> None:
         cache, found = Cache(groups, units), []
         sequences = [Sequence(cache) for _ in prompts]
 
-        def run(steps: list[Batch], entry: str, want: str) -> None:
-            for step in [joined(steps)] if together else steps:
-                found.append(executable.run(entry, step, (want,))[want])
+        def run(entry: str, want: str, make: Callable[..., Batch], parts: list[tuple]) -> None:
+            for group in [parts] if together else [[part] for part in parts]:
+                found.append(executable.run(entry, make(group), (want,))[want])
 
         if "encode" in model.graph_model.entries:
-            run([sequence.read(prompt) for sequence, prompt in zip(sequences, prompts, strict=True)], "encode", "hidden")
+            run("encode", "hidden", reading_step, list(zip(sequences, prompts, strict=True)))
         for end in (None, 1):
             parts = [prompt[:end] for prompt in prompts]
-            run([s.append(part, last_row(part)) for s, part in zip(sequences, parts, strict=True)], "forward", "logits")
+            run("forward", "logits", next_step, [(s, part, last_row(part)) for s, part in zip(sequences, parts, strict=True)])
         return np.concatenate([part.ravel() for part in found])
 
     assert (answers(True) == answers(False)).all()
