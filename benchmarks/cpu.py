@@ -12,6 +12,7 @@ llama.cpp. Ratios are Heron's figure by llama.cpp's of the same round; figures a
     start       from process start to the first token of a prompt of 16
 
 "Of the limit": a step takes at least the time to read its weights, keys and values from memory, and to do its multiply-adds;
+where the CPU has AMX, prefill stands beside the multiply-adds of vectors (which it may exceed), then beside those of tiles;
 for ``memory`` it is the peak by weights and cache together, for ``busy`` the speed by that of the same round without a
 neighbour. "Others" is the largest part of the machine's CPU time that other processes took in any of the row's rounds: where
 it is not near 0, the row was disturbed and is to be measured again.
@@ -84,6 +85,12 @@ class Bench:
                 self._limits.setdefault(name, []).append(value / 1e9)
             yield limits
 
+    def compare(self, row: Row, prompt: int, limits: dict[str, float]) -> None:
+        """The prefill's last round with what vectors can do, and with what tiles can."""
+        row.limit.append(row.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
+        if (peak := limits.get(f"{self.work.peak} tiles")) is not None:
+            row.tiles.append(row.ours[-1] / prompt * self.work.seconds(limits | {self.work.peak: peak}, prompt, 1, 0))
+
     def single(self) -> list[Row]:
         """Prefill, and decode after it."""
         prompt, count = self.options.prompt, self.options.generate
@@ -98,7 +105,7 @@ class Bench:
                     taken = worker.time(prompt, count)
                     prefill.note(worker, prompt / taken["prefill"])
                     decode.note(worker, count / taken["decode"])
-                prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
+                self.compare(prefill, prompt, limits)
                 decode.limit.append(decode.ours[-1] * self.work.seconds(limits, 1, 1, cached))
         only = self.options.only
         return [row for row, name in ((prefill, "prefill"), (decode, "decode")) if name in only]
@@ -126,7 +133,7 @@ class Bench:
             for limits in self.rounds():
                 for worker in workers.values():
                     prefill.note(worker, prompt / worker.time(prompt, 0)["prefill"])
-                prefill.limit.append(prefill.ours[-1] / prompt * self.work.seconds(limits, prompt, 1, 0))
+                self.compare(prefill, prompt, limits)
             for worker in workers.values():
                 worker.time(context - prompt, 0, keep=True)
             cached = workers["heron"].first["kv_bytes"] * context
@@ -216,9 +223,10 @@ def main() -> None:
                 rows = section(bench)
             for row in rows:
                 print(markdown(Path(path).stem, row.label, *row.cells()), flush=True)
-    named = {"read": "reads {} GB/s", "int8": "{} G int8", "f32": "{} G f32", "bf16": "{} G bf16 multiply-adds/s"}
-    print(f"\nThe machine: {', '.join(text.format(shown(limits[name], 0)) for name, text in named.items() if name in limits)}; ", end="")
-    print(f"load average after: {os.getloadavg()[0]:.1f}")
+    if limits:
+        peaks = [f"{name} {shown(values, 0)}" for name, values in limits.items() if name != "read"]
+        print(f"\nThe machine reads {shown(limits['read'], 0)} GB/s; G multiply-adds/s: {', '.join(peaks)}.")
+    print(f"Load average after: {os.getloadavg()[0]:.1f}.")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ class Row:
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     limit: list[float] = field(default_factory=list)
+    tiles: list[float] = field(default_factory=list)  #: the same, of what AMX's tiles allow
     others: list[float] = field(default_factory=list)
 
     def note(self, worker: Worker, value: float) -> None:
@@ -141,7 +142,7 @@ class Row:
             shown(self.ours, self.digits),
             shown(self.theirs, self.digits),
             shown(ratio, 2),
-            shown(self.limit, 2),
+            shown(self.limit, 2) + (f"; tiles {shown(self.tiles, 2)}" if self.tiles else ""),
             f"{max(self.others):.2f}",
         ]
 

@@ -176,9 +176,10 @@ bool has_bf16() {
 
 nb::dict machine_limits(const std::string& name, int threads) {
     const LinearKernels& kernels = linear_kernels(isa_named(name));
-    constexpr std::int64_t BYTES = 256 << 20, ROUNDS = 1000000;
+    constexpr std::int64_t BYTES = 256 << 20, ROUNDS = 1000000, TILE_ROUNDS = ROUNDS / 8;  // about as long
     const bool pairs = kernels.multiply_bf16 && has_bf16();
-    double read, int8, f32, bf16;
+    const TileKernels* tiles = tile_kernels(isa_named(name));
+    double read, int8, f32, bf16, tiles_int8 = 0, tiles_bf16 = 0;
     {
         const nb::gil_scoped_release release;
         const std::vector<std::uint8_t> memory(static_cast<std::size_t>(BYTES * threads), 1);
@@ -186,6 +187,10 @@ nb::dict machine_limits(const std::string& name, int threads) {
         int8 = best_seconds(threads, [&](std::int64_t) { return kernels.multiply_int8(ROUNDS); });
         f32 = best_seconds(threads, [&](std::int64_t) { return kernels.multiply_f32(ROUNDS); });
         bf16 = pairs ? best_seconds(threads, [&](std::int64_t) { return kernels.multiply_bf16(ROUNDS); }) : f32;
+        if (tiles) {
+            tiles_int8 = best_seconds(threads, [&](std::int64_t) { return tiles->multiply_int8(TILE_ROUNDS); });
+            tiles_bf16 = best_seconds(threads, [&](std::int64_t) { return tiles->multiply_bf16(TILE_ROUNDS); });
+        }
     }
     const double products = static_cast<double>(ROUNDS) * kernels.sums * kernels.width * threads;
     nb::dict limits;
@@ -193,6 +198,11 @@ nb::dict machine_limits(const std::string& name, int threads) {
     limits["int8"] = 4 * products / int8;
     limits["f32"] = products / f32;
     limits["bf16"] = std::max(products / f32, (pairs ? 2 : 1) * products / bf16);  // some CPUs multiply pairs at half the pace
+    if (tiles) {
+        const double pieces = static_cast<double>(TILE_ROUNDS) * 4 * 16 * 16 * threads;
+        limits["int8 tiles"] = 64 * pieces / tiles_int8;
+        limits["bf16 tiles"] = 32 * pieces / tiles_bf16;
+    }
     return limits;
 }
 
@@ -205,7 +215,7 @@ void bind_kernels(nb::module_& m) {
         return std::string(layout->format->name) + (layout->interleaved ? "x" : "/") + std::to_string(layout->rows);
     }, "format"_a, "isa"_a, "The layout of a format (its GGUF id), as Q4_0x16: 16 rows interleaved; Q4_0/16 where they lie side by side. None without one.");
     m.def("machine_limits", machine_limits, "isa"_a, "threads"_a,
-          "What the machine can do at most, on so many threads: bytes read from memory, multiply-adds of int8, of f32, and of bf16 (as pairs or as f32, whichever is faster), per second.");
+          "What the machine can do at most, on so many threads: bytes read from memory, multiply-adds of int8, of f32, and of bf16 (as pairs or as f32, whichever is faster), per second; with AMX those of its tiles too.");
     nb::class_<Packed>(m, "Packed", "Matrices [matrices, rows, k] of one format, laid out for an instruction set.")
         .def(nb::new_(&new_packed), "format"_a, "isa"_a, "rows"_a, "k"_a, "matrices"_a = 1)
         .def("pack", pack_rows, "first"_a, "rows"_a.noconvert(), "threads"_a = 0,

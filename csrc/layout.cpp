@@ -19,15 +19,14 @@ const LinearKernels& linear_kernels(Isa isa) {
     }
 }
 
-namespace {
-
-// The kernels for activations in tiles, or none.
 const TileKernels* tile_kernels([[maybe_unused]] Isa isa) {
 #ifdef HERON_AMX
     if (isa == Isa::amx) return &TILES_AMX;
 #endif
     return nullptr;
 }
+
+namespace {
 
 const LinearKernel* of_format(const LinearKernel* table, int format) {
     while (table->format >= 0 && table->format != format) ++table;

@@ -49,6 +49,9 @@ struct TileKernels {
     const LinearKernel* table;         // kernel_int8 for activations in tiles, or none; ends with format < 0
     void (*decoded)(const Product&);   // for any other format
     void (*prepare_tile)(ActivationKind kind, const float* x, const std::int64_t* rows, int count, std::int64_t k, std::uint8_t* to);
+    // The limits of its tiles (amx_limits.inc): a round is four products of 16 rows of 64 bytes by as many.
+    std::int64_t (*multiply_int8)(std::int64_t rounds);
+    std::int64_t (*multiply_bf16)(std::int64_t rounds);
 };
 
 extern const TileKernels TILES_AMX;
@@ -56,6 +59,7 @@ extern const TileKernels TILES_AMX;
 extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512;
 
 const LinearKernels& linear_kernels(Isa isa);
+const TileKernels* tile_kernels(Isa isa);  // null where the instruction set has no tiles
 
 // Tokens are split into tiles as equal in size as can be: where tile i of `tiles` begins.
 static inline std::int64_t tile_start(std::int64_t tokens, std::int64_t tiles, std::int64_t i) {

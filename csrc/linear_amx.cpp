@@ -13,6 +13,7 @@
 #include "amx_tiles.inc"
 #include "amx_int8.inc"
 #include "amx_pairs.inc"
+#include "amx_limits.inc"
 
 namespace heron::amx {
 
@@ -66,6 +67,8 @@ const TileKernels TILES_AMX = {
     .table = amx::TABLE,
     .decoded = amx::product_decoded,
     .prepare_tile = amx::prepare_tile,
+    .multiply_int8 = amx::multiply_tiles_int8,
+    .multiply_bf16 = amx::multiply_tiles_bf16,
 };
 
 }  // namespace heron

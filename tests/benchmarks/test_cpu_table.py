@@ -29,4 +29,4 @@ def test_heron_alone() -> None:
     for cells in rows.values():
         assert float(cells[2].split()[0]) > 0 and float(cells[5].split()[0]) > 0 and cells[3:5] == ["-", "-"] and 0 <= float(cells[6]) <= 1
     assert 10 < float(rows["peak at 4096 tokens, MiB"][2]) < 1000
-    assert re.search(r"The machine: reads [0-9]+ \([0-9]+ to [0-9]+\) GB/s, .* int8", done.stdout)
+    assert re.search(r"The machine reads [0-9]+ \([0-9]+ to [0-9]+\) GB/s; .* int8", done.stdout)
