@@ -20,6 +20,7 @@ constexpr Raised raised(const std::int8_t (&values)[16], int by) {
 }
 
 // The grids of IQ1, IQ2 and IQ3 (format_grids.cpp): entries of eight bytes, or four for IQ3. IQ1's are raised by one, to 0, 1 and 2.
-extern const std::uint8_t *const GRID_IQ1, *const GRID_IQ2_XXS, *const GRID_IQ2_XS, *const GRID_IQ2_S, *const GRID_IQ3_XXS, *const GRID_IQ3_S;
+extern const std::uint8_t *const GRID_IQ1, *const GRID_IQ2_XXS, *const GRID_IQ2_XS, *const GRID_IQ2_S;
+extern const std::uint8_t *const GRID_IQ3_XXS, *const GRID_IQ3_S;
 
 }  // namespace heron
