@@ -1,13 +1,17 @@
-// Vocabularies in Python: _core.Merges, and arrays of strings out of a GGUF file's bytes.
+// Vocabularies in Python: _core.Strings, _core.Merges.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
-#include <bit>
-#include <cstring>
-#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "merges.h"
+#include "strings.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -82,29 +86,35 @@ nb::list encode(const Merges& self, const nb::list& words) {
     return all;
 }
 
-// `count` strings from `at` on, each a length of 8 bytes and that many of UTF-8, and where they end; nothing for what is not so.
-std::optional<nb::tuple> read_strings(Bytes data, std::size_t at, std::size_t count, bool big_endian) {
-    const std::size_t size = data.size();
-    if (at > size || count > (size - at) / 8) return std::nullopt;
-    const bool swap = big_endian == (std::endian::native == std::endian::little);
-    nb::list all = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(count)));
-    for (std::size_t i = 0; i < count; ++i) {
-        std::uint8_t bytes[8];
-        if (size - at < 8) return std::nullopt;
-        for (std::size_t b = 0; b < 8; ++b) bytes[swap ? 7 - b : b] = data.data()[at + b];
-        std::uint64_t length;
-        std::memcpy(&length, bytes, 8);
-        at += 8;
-        if (length > size - at) return std::nullopt;
-        PyObject* text = PyUnicode_DecodeUTF8(reinterpret_cast<const char*>(data.data() + at), static_cast<Py_ssize_t>(length), "strict");
-        if (!text) {
-            PyErr_Clear();
-            return std::nullopt;
-        }
-        PyList_SET_ITEM(all.ptr(), static_cast<Py_ssize_t>(i), text);
-        at += length;
+nb::str str_of(std::string_view text) { return nb::str(text.data(), text.size()); }
+
+// The ids, in order, at which any of these texts stands.
+std::vector<std::size_t> find(const Strings& strings, const std::vector<std::string>& texts) {
+    const std::set<std::string_view> wanted(texts.begin(), texts.end());
+    std::vector<std::size_t> ids;
+    for (std::size_t i = 0; i < strings.size(); ++i) {
+        if (wanted.contains(strings[i])) ids.push_back(i);
     }
-    return nb::make_tuple(all, at);
+    return ids;
+}
+
+void new_stored_merges(Merges* self, const Strings& tokens, Bytes usable, const std::vector<std::string>& left_out, const Strings& merges,
+                       bool ignore_merges, bool byte_fallback) {
+    if (usable.size() != tokens.size()) throw nb::value_error("usable must have an entry for each token");
+    new (self) Merges(ignore_merges, byte_fallback);
+    self->reserve(tokens.size(), merges.size(), tokens.stored_bytes());
+    const std::set<std::string_view> out(left_out.begin(), left_out.end());
+    std::int64_t bad = -1;
+    {
+        const nb::gil_scoped_release unlocked;
+        for (std::size_t i = 0; i < tokens.size(); ++i) {
+            if (usable.data()[i] && !out.contains(tokens[i])) self->add_token(tokens[i], static_cast<std::int32_t>(i));
+        }
+        for (std::size_t i = 0; i < merges.size() && bad < 0; ++i) {
+            if (!self->add_merge(merges[i])) bad = static_cast<std::int64_t>(i);
+        }
+    }
+    if (bad >= 0) throw nb::index_error(std::to_string(bad).c_str());
 }
 
 }  // namespace
@@ -113,10 +123,26 @@ void bind_text(nb::module_& m) {
     nb::class_<Merges>(m, "Merges", "A vocabulary's merges: csrc/merges.h.")
         .def("__init__", new_merges, "vocabulary"_a, "merges"_a, "ignore_merges"_a, "byte_fallback"_a,
              "`merges` are pairs \"left right\", best first. IndexError, with its number, for one that is no pair.")
+        .def("__init__", new_stored_merges, "tokens"_a, "usable"_a.noconvert(), "left_out"_a, "merges"_a, "ignore_merges"_a, "byte_fallback"_a,
+             "Of a file's tokens those that are `usable`, uint8 [tokens], without the texts that are left out.")
         .def("__len__", &Merges::size, "Merges whose parts, and what they make, are tokens.")
         .def("encode", encode, "words"_a, "The ids of these words, one after another.");
-    m.def("read_strings", read_strings, "data"_a.noconvert(), "at"_a, "count"_a, "big_endian"_a,
-          "(strings, where they end) of a GGUF array in these bytes; None where it is damaged.");
+    nb::class_<Strings>(m, "Strings", "Many strings, as a GGUF file stores them: csrc/strings.h.")
+        .def_static("read", [](Bytes data, std::size_t at, std::size_t count, bool big_endian) {
+            return Strings::read(data.data(), data.size(), at, count, big_endian);
+        }, "data"_a.noconvert(), "at"_a, "count"_a, "big_endian"_a, "Those at byte `at`; None where they are damaged.")
+        .def("__len__", &Strings::size)
+        .def("__getitem__", [](const Strings& s, std::size_t i) {
+            if (i >= s.size()) throw nb::index_error();
+            return str_of(s[i]);
+        })
+        .def("all", [](const Strings& s) {
+            nb::list all;
+            for (std::size_t i = 0; i < s.size(); ++i) all.append(str_of(s[i]));
+            return all;
+        })
+        .def("find", find, "texts"_a, "The ids, in order, at which any of these texts stands.")
+        .def_prop_ro("stored_bytes", &Strings::stored_bytes, "Bytes that they take in the file.");
 }
 
 }  // namespace heron

@@ -9,6 +9,7 @@ Source: the GGUF specification, versions 2 and 3, in either byte order.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.checkpoint.metadata import Metadata, ValueType
-from heron.compiled import core
+from heron.checkpoint.strings import Strings
 from heron.errors import CheckpointError
 from heron.quant.formats import Format, by_id
 
@@ -142,13 +143,12 @@ class _Cursor:
         except UnicodeDecodeError:
             raise self.error(start, f"{what} is not UTF-8: {raw[:40]!r}; {_AGAIN}") from None
 
-    def strings(self, count: int, what: str) -> list[str]:
-        """An array of strings, compiled or in one tight loop: vocabularies and their merges have hundreds of thousands."""
+    def strings(self, count: int, what: str) -> Sequence[str]:
+        """An array of strings: a list, made in one tight loop, or Strings where there are many and all is well."""
         start, end = self.at, self.size - 8
-        if found := core.read_strings(self.data, start, count, self.order == ">") if core else None:
-            strings: list[str]
-            strings, self.at = found
-            return strings
+        if many := Strings.read(self.data, start, count, self.order == ">"):
+            self.at = start + many.stored_bytes
+            return many
         unpack = struct.Struct(self.order + "Q").unpack_from
         view, at, spans = self.view, start, []
         for _ in range(count):

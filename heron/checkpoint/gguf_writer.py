@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from heron.checkpoint.gguf_header import MAGIC, MAX_DIMENSIONS, SCALARS, check_alignment
 from heron.checkpoint.metadata import Metadata, ValueType
 from heron.checkpoint.pairing import materialize
+from heron.checkpoint.strings import Strings
 from heron.checkpoint.tensor import MappedTensor, Tensor
 from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
@@ -99,7 +100,7 @@ def _value(key: str, value: Any, stored: ValueType | None) -> Iterator[bytes]:
     if isinstance(value, np.ndarray):
         yield struct.pack("<IIQ", ValueType.ARRAY, _element_type(key, value), len(value))
         yield value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, Strings)):
         yield struct.pack("<IIQ", ValueType.ARRAY, ValueType.STRING, len(value))
         yield from map(_string, value)
     elif isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from math import isfinite
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.checkpoint.strings import Strings
 from heron.errors import CheckpointError, UnsupportedError
 
 
@@ -26,7 +27,8 @@ class Metadata(dict[str, Any]):
     """GGUF keys (or those of a config.json) and their values.
 
     Scalars are Python's, arrays of numbers or booleans are numpy arrays of the stored type, arrays of strings are
-    lists. `types` holds what Python's int and float cannot: the stored type of a scalar, for writing it again.
+    lists, or Strings where they have very many. `types` holds what Python's int and float cannot: the stored type of a
+    scalar, for writing it again.
 
     A getter raises CheckpointError when the key is missing (and no default is given) or of another type. None, which
     a config.json may hold, is as good as missing.
@@ -74,9 +76,9 @@ class Metadata(dict[str, Any]):
             raise self._wrong(key, "an object")
         return Metadata(value, where=f"{self.where}, {key}")
 
-    def strings(self, key: str, default: Any = _REQUIRED) -> list[str]:
+    def strings(self, key: str, default: Any = _REQUIRED) -> Sequence[str]:
         value = self._get(key, default)
-        if value is default:
+        if value is default or isinstance(value, Strings):
             return value
         # A GGUF array has one type throughout; a JSON list may mix them.
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
@@ -156,6 +158,8 @@ def describe(value: Any) -> str:
     """A value in a few words, for messages and tables: never the whole of a vocabulary."""
     if isinstance(value, np.ndarray):
         return f"an array of {len(value)} {value.dtype}"
+    if isinstance(value, Strings):
+        return f"an array of {len(value)} strings"
     if isinstance(value, list):
         return f"an array of {len(value)} strings" if value and isinstance(value[0], str) else f"a list of {len(value)}"
     text = repr(value)

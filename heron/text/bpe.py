@@ -5,13 +5,16 @@ The compiled tables of a vocabulary of 128 thousand tokens are made in a fractio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 from tokenizers import Regex, models, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
+from heron.checkpoint.strings import Strings
 from heron.compiled import core
 from heron.errors import TokenizerError
+from heron.text.gguf_vocabulary import Usable
 from heron.text.pretokenizers import PreTokenizer
 
 
@@ -42,7 +45,7 @@ def spelled_bytes(token: str) -> bytes:
 class MergeBPE:
     """Cuts text into words as its pre-tokenizer says and merges each by rank."""
 
-    def __init__(self, vocabulary: dict[str, int], merges: list[str], pre: PreTokenizer, *, compiled: bool = True) -> None:
+    def __init__(self, vocabulary: Usable, merges: Sequence[str], pre: PreTokenizer, *, compiled: bool = True) -> None:
         """`vocabulary` holds the tokens that text may become; `merges` pairs "left right", best first.
 
         A pair that names no token, or makes none, can never apply and is left out. The library merges where the core is
@@ -67,9 +70,13 @@ class MergeBPE:
 class _Compiled:
     """Merges words with the core."""
 
-    def __init__(self, vocabulary: dict[str, int], merges: list[str], pre: PreTokenizer) -> None:
+    def __init__(self, vocabulary: Usable, merges: Sequence[str], pre: PreTokenizer) -> None:
+        tokens, options = vocabulary.tokens, (pre.ignore_merges, not pre.byte_level)
         try:
-            self._merges = core.Merges(vocabulary, merges, pre.ignore_merges, not pre.byte_level)
+            if isinstance(tokens, Strings) and isinstance(merges, Strings):
+                self._merges = core.Merges(tokens.stored, vocabulary.mask.view(np.uint8), vocabulary.left_out, merges.stored, *options)
+            else:
+                self._merges = core.Merges(vocabulary.ids(), list(merges), *options)
         except IndexError as error:
             raise _no_pair(int(str(error)), merges) from None
 
@@ -84,11 +91,12 @@ class _Compiled:
 class _Library:
     """Merges words with the `tokenizers` library."""
 
-    def __init__(self, vocabulary: Mapping[str, int], merges: Sequence[str], pre: PreTokenizer) -> None:
+    def __init__(self, usable_tokens: Usable, merges: Sequence[str], pre: PreTokenizer) -> None:
+        vocabulary = usable_tokens.ids()
         pairs = [_halves(rank, merges) for rank in range(len(merges))]
         usable = {pair: None for pair in pairs if pair[0] in vocabulary and pair[1] in vocabulary and pair[0] + pair[1] in vocabulary}
         self._count = len(usable)
-        model = models.BPE(vocab=dict(vocabulary), merges=list(usable), ignore_merges=pre.ignore_merges, byte_fallback=not pre.byte_level)
+        model = models.BPE(vocab=vocabulary, merges=list(usable), ignore_merges=pre.ignore_merges, byte_fallback=not pre.byte_level)
         self._library = Library(model)
 
     def __len__(self) -> int:

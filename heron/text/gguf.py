@@ -7,8 +7,8 @@ from typing import Any
 
 from heron.errors import TokenizerError
 from heron.text.bpe import MergeBPE, spelled_bytes
-from heron.text.ends import end_tokens
-from heron.text.gguf_vocabulary import KEY, GGUFVocabulary, Kind
+from heron.text.ends import TURN_ENDS, end_tokens
+from heron.text.gguf_vocabulary import BY_MERGES, KEY, GGUFVocabulary, Kind
 from heron.text.parts import Partition, Parts, Segmenter
 from heron.text.pretokenizers import PRE_TOKENIZERS, PreTokenizer, pre_tokenizer
 from heron.text.rwkv import Greedy, unescaped
@@ -32,7 +32,7 @@ def gguf_parts(metadata: Mapping[str, Any]) -> Parts:
     Raises TokenizerError for missing or inconsistent data, UnsupportedError for a kind of vocabulary that Heron lacks.
     """
     vocabulary = GGUFVocabulary(metadata)
-    control, others = vocabulary.of(Kind.CONTROL, Kind.UNKNOWN), vocabulary.of(Kind.NORMAL, Kind.USER_DEFINED)
+    control, others = vocabulary.of(Kind.CONTROL, Kind.UNKNOWN), vocabulary.among(TURN_ENDS, Kind.NORMAL, Kind.USER_DEFINED)
     ends = end_tokens(control, others)
     special = {**control, **{text: others[text] for text in ends if text not in control}}
     defined = {text: id for text, id in vocabulary.of(Kind.USER_DEFINED).items() if text not in special}
@@ -125,15 +125,12 @@ def _fallback(vocabulary: GGUFVocabulary) -> list[int]:
 
 def _segmenter(vocabulary: GGUFVocabulary, pre: PreTokenizer, special: Mapping[str, int], ids: Mapping[str, int | None]) -> Segmenter:
     model, unknown = vocabulary.model, ids["unknown"]
-    if model in ("gpt2", "gemma4"):
+    if model in BY_MERGES:
         merges = vocabulary.strings("merges")
         if not merges and any(len(token) > 1 for token in vocabulary.of(Kind.NORMAL)):
             raise TokenizerError(f"{KEY}merges is empty, so most tokens could never be used; convert the model again")
         # Tokens with a meaning cannot arise from text, whatever the merges say.
-        usable = vocabulary.of(*Kind)
-        for text in special:
-            del usable[text]
-        return MergeBPE(usable, merges, pre)
+        return MergeBPE(vocabulary.usable(special), merges, pre)
     if model == "bert":
         lowercase = vocabulary.flag("normalizer.lowercase", True)
         strip_accents = vocabulary.flag("normalizer.strip_accents", lowercase)

@@ -5,13 +5,15 @@ Source: the GGUF specification, https://github.com/ggml-org/ggml/blob/master/doc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from heron.checkpoint.strings import Strings
 from heron.errors import TokenizerError, UnsupportedError
 
 KEY = "tokenizer.ggml."
@@ -34,6 +36,9 @@ class Defaults:
     add_space_prefix: bool = False
 
 
+#: Kinds of vocabularies whose tokens are made by a list of merges.
+BY_MERGES = ("gpt2", "gemma4")
+
 _MODELS: dict[str, Defaults] = {
     "llama": Defaults({"bos": 1, "eos": 2, "unknown": 0}, add_bos=True, add_space_prefix=True),
     "gpt2": Defaults({}),
@@ -42,6 +47,22 @@ _MODELS: dict[str, Defaults] = {
     "t5": Defaults({"eos": 1, "unknown": 2, "padding": 0}, add_eos=True, add_space_prefix=True),
     "rwkv": Defaults({}),
 }
+
+
+@dataclass(frozen=True)
+class Usable:
+    """Tokens that text may become: those whose place in `mask`, bool [tokens], says so, without the texts that are left out."""
+
+    tokens: Sequence[str]
+    mask: NDArray[np.bool_]
+    left_out: list[str]
+
+    def ids(self) -> dict[str, int]:
+        """Text -> id; of several tokens with one text the first counts."""
+        ids = {self.tokens[id]: id for id in np.flatnonzero(self.mask)[::-1].tolist()}
+        for text in self.left_out:
+            ids.pop(text, None)
+        return ids
 
 
 class GGUFVocabulary:
@@ -55,12 +76,12 @@ class GGUFVocabulary:
         if self.model not in _MODELS:
             raise UnsupportedError(f"{KEY}model is {self.model!r}, which cannot be used yet; known are {', '.join(_MODELS)}")
         self.defaults = _MODELS[self.model]
-        self.tokens = self.strings("tokens")
+        self.tokens: Sequence[str] = self.strings("tokens")
         kinds = self.numbers("token_type", "iu")
         self._kinds = np.full(len(self.tokens), int(Kind.NORMAL)) if kinds is None else kinds
         self.kinds: list[int] = self._kinds.tolist()
         # An empty text would be found everywhere; some files have such tokens where their source has gaps.
-        if "" in self.tokens:
+        if not isinstance(self.tokens, Strings) or self.model not in BY_MERGES or self.tokens.find([""]):
             self.tokens = [token or f"[EMPTY_{id}]" for id, token in enumerate(self.tokens)]
 
     def _get(self, key: str, kind: type, what: str) -> Any:
@@ -77,10 +98,12 @@ class GGUFVocabulary:
         value: bool | None = self._get(key, bool, "a boolean")
         return default if value is None else value
 
-    def strings(self, key: str) -> list[str]:
+    def strings(self, key: str) -> Sequence[str]:
         value = self.metadata.get(KEY + key)
         if value is None:
             raise TokenizerError(f"{KEY}{key} is missing; the file has no usable vocabulary: convert the model again")
+        if isinstance(value, Strings):
+            return value
         if not isinstance(value, (list, tuple)) or not all(issubclass(kind, str) for kind in set(map(type, value))):
             raise TokenizerError(f"{KEY}{key} must be an array of strings; convert the model again")
         if key == "tokens" and not value:
@@ -137,3 +160,14 @@ class GGUFVocabulary:
         """Tokens of these kinds -> ids; of several with one text the first counts."""
         ids = np.flatnonzero(np.isin(self._kinds, kinds))[::-1].tolist()
         return {self.tokens[id]: id for id in ids}
+
+    def among(self, texts: Iterable[str], *kinds: int) -> dict[str, int]:
+        """Those of a few texts that are tokens of these kinds -> ids."""
+        if not isinstance(self.tokens, Strings):
+            tokens = self.of(*kinds)
+            return {text: tokens[text] for text in texts if text in tokens}
+        return {self.tokens[id]: id for id in reversed(self.tokens.find(texts)) if self.kinds[id] in kinds}
+
+    def usable(self, left_out: Iterable[str]) -> Usable:
+        """All tokens but those with these texts."""
+        return Usable(self.tokens, np.isin(self._kinds, list(Kind)), list(left_out))

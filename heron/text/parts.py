@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Protocol
@@ -42,7 +42,7 @@ class Parts:
     chat_template  Jinja, if the file has one; `templates` holds further ones by name
     """
 
-    tokens: list[str]
+    tokens: Sequence[str]
     piece: Callable[[int], bytes]
     special: frozenset[int]
     encoder: Encoder
