@@ -11,7 +11,7 @@
 #define HERON_UNROLL
 #endif
 // Loops over the parts of a block, whose shifts then are constants. Where a vector is itself a loop, that is too much code.
-#if HERON_LEVEL >= 2
+#if HERON_LEVEL >= 1
 #define HERON_UNROLL_BLOCK HERON_UNROLL
 #else
 #define HERON_UNROLL_BLOCK
@@ -109,6 +109,59 @@ static inline Int dot4(Int acc, Int w, Int x) {
         w = _mm256_abs_epi8(w);
     }
     return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+constexpr int WIDE_OFFSET = 0;
+
+#elif HERON_LEVEL == 1
+
+using Int = int32x4_t;
+constexpr int TILE = 6, PANELS_INT8 = 2, PANELS_F32 = 2, PANELS_FROM_MEMORY = 4;
+static inline int8x16_t bytes_of(Int a) { return vreinterpretq_s8_s32(a); }
+static inline Int load_int(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const std::uint8_t*>(p))); }
+static inline void store_int(void* p, Int a) { vst1q_u8(static_cast<std::uint8_t*>(p), vreinterpretq_u8_s32(a)); }
+static inline Int all_int(std::int32_t a) { return vdupq_n_s32(a); }
+static inline Int bit_and(Int a, Int b) { return vandq_s32(a, b); }
+static inline Int bit_or(Int a, Int b) { return vorrq_s32(a, b); }
+static inline Int bit_xor(Int a, Int b) { return veorq_s32(a, b); }
+static inline Int add_int(Int a, Int b) { return vaddq_s32(a, b); }
+static inline Int sub_int(Int a, Int b) { return vsubq_s32(a, b); }
+static inline Int mul_int(Int a, int b) { return vmulq_n_s32(a, b); }
+// Shifts to the right are shifts to the left by negative numbers.
+static inline Int shift_left(Int a, int n) { return vshlq_s32(a, vdupq_n_s32(n)); }
+static inline Int shift_right(Int a, int n) { return vreinterpretq_s32_u32(vshlq_u32(vreinterpretq_u32_s32(a), vdupq_n_s32(-n))); }
+static inline Int shift_right_signed(Int a, int n) { return vshlq_s32(a, vdupq_n_s32(-n)); }
+static inline Vec to_float(Int a) { return vcvtq_f32_s32(a); }
+static inline Vec as_float(Int a) { return vreinterpretq_f32_s32(a); }
+static inline Int widen_8(const std::uint8_t* p) { return vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(vmovl_u8(four_bytes(p))))); }
+static inline Int widen_16(const std::uint16_t* p) { return vreinterpretq_s32_u32(vmovl_u16(vld1_u16(p))); }
+static inline Int look_up(const void* table, Int index) {
+    return vreinterpretq_s32_u8(vqtbl1q_u8(vld1q_u8(static_cast<const std::uint8_t*>(table)), vreinterpretq_u8_s32(index)));
+}
+static inline Int gather(const void* table, Int index) {
+    std::int32_t lane[W];
+    vst1q_s32(lane, index);
+    for (std::int32_t& word : lane) std::memcpy(&word, static_cast<const std::uint8_t*>(table) + 4 * word, 4);
+    return vld1q_s32(lane);
+}
+static inline void store_int8(std::int8_t* p, Vec whole) {
+    const int16x4_t half = vmovn_s32(vcvtnq_s32_f32(whole));
+    const std::uint32_t word = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(half, half))), 0);
+    std::memcpy(p, &word, 4);
+}
+static inline float reduce_max(Vec a) { return vmaxvq_f32(a); }
+static inline float reduce_add(Vec a) { return vaddvq_f32(a); }
+
+// Both factors are signed here: wide weights are made so. Where four products cannot be added at once, two of them are
+// in 16 bits: 2 * 128 * 127 fits.
+template <bool WIDE>
+static inline Int dot4(Int acc, Int w, Int x) {
+    if constexpr (WIDE) w = veorq_s32(w, vdupq_n_s32(static_cast<int>(0x80808080u)));
+#if defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(acc, bytes_of(w), bytes_of(x));
+#else
+    const int16x8_t low = vmull_s8(vget_low_s8(bytes_of(w)), vget_low_s8(bytes_of(x))), high = vmull_high_s8(bytes_of(w), bytes_of(x));
+    return vpadalq_s16(acc, vpaddq_s16(low, high));
+#endif
 }
 constexpr int WIDE_OFFSET = 0;
 

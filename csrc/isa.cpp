@@ -15,7 +15,7 @@
 namespace heron {
 namespace {
 
-constexpr Isa ALL[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::amx};
+constexpr Isa ALL[] = {Isa::portable, Isa::neon, Isa::dotprod, Isa::avx2, Isa::avx512, Isa::amx};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
@@ -55,15 +55,24 @@ bool has_avx512() { return false; }
 bool has_amx() { return false; }
 #endif
 
+// Every aarch64 CPU has NEON; the kernels are compiled by GCC and Clang alone.
+constexpr bool has_neon() {
+#if defined(__aarch64__)
+    return true;
+#else
+    return false;
+#endif
+}
+
 }  // namespace
 
 const char* name_of(Isa isa) {
-    constexpr const char* NAMES[] = {"portable", "avx2", "avx512", "amx"};
+    constexpr const char* NAMES[] = {"portable", "neon", "dotprod", "avx2", "avx512", "amx"};
     return NAMES[static_cast<int>(isa)];
 }
 
 bool runs_here(Isa isa) {
-    static const bool here[] = {true, has_avx2(), has_avx512(), has_amx()};
+    static const bool here[] = {true, has_neon(), has_neon() && has_dot_products(), has_avx2(), has_avx512(), has_amx()};
     return here[static_cast<int>(isa)];
 }
 

@@ -14,6 +14,9 @@ const LinearKernels& linear_kernels(Isa isa) {
         case Isa::amx:
         case Isa::avx512: return LINEAR_AVX512;
         case Isa::avx2: return LINEAR_AVX2;
+#elif defined(__aarch64__)
+        case Isa::dotprod: return LINEAR_DOTPROD;
+        case Isa::neon: return LINEAR_NEON;
 #endif
         default: return LINEAR_PORTABLE;
     }

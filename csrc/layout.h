@@ -14,7 +14,7 @@
 //
 //     ActivationKind kind = layout->kind(mode);                        // matrices of equal kind share what follows
 //     char* buffer;                                                    // activation_bytes(kind, K) * T, 64-byte aligned
-//     prepare(kind, isa, x, ldx, T, K, tile_begin, tile_end, buffer);  // tiles 0 .. tile_count(isa, T), any split
+//     prepare(kind, isa, x, ldx, T, K, tile_begin, tile_end, buffer);  // tiles 0 .. tile_count(kind, isa, T), any split
 //     -- barrier --
 //     dot(w, panel_begin, panel_end, {kind, T, buffer}, out, ldo, bias);  // panels 0 .. w.panels(), any split
 //

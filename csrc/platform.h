@@ -16,6 +16,9 @@ int cores_of(const std::vector<int>& cpus, const std::string& root);
 // Lets this process use AMX's tiles, which Linux grants for the asking; whether it may.
 bool allow_tiles();
 
+// Whether an aarch64 CPU adds products of four bytes to a number in one step (FEAT_DotProd).
+bool has_dot_products();
+
 // This process's id, to notice that it was forked.
 long process_id();
 

@@ -8,6 +8,9 @@ const RowKernels& row_kernels(Isa isa) {
         case Isa::amx:
         case Isa::avx512: return ROWS_AVX512;
         case Isa::avx2: return ROWS_AVX2;
+#elif defined(__aarch64__)
+        case Isa::dotprod:
+        case Isa::neon: return ROWS_NEON;
 #endif
         default: return ROWS_PORTABLE;
     }

@@ -83,7 +83,7 @@ struct RowKernels {
 
 constexpr int CHUNK = 64;
 
-extern const RowKernels ROWS_PORTABLE, ROWS_AVX2, ROWS_AVX512;
+extern const RowKernels ROWS_PORTABLE, ROWS_AVX2, ROWS_AVX512, ROWS_NEON;
 
 const RowKernels& row_kernels(Isa isa);
 

@@ -1,5 +1,5 @@
-// Vectors of f32 for one instruction set: the including file defines HERON_VECTOR as amx, avx512, avx2 or portable first,
-// and everything here and in the bodies that it includes (*.inc) lands in the namespace of that name.
+// Vectors of f32 for one instruction set: the including file defines HERON_VECTOR as one of those below first, and
+// everything here and in the bodies that it includes (*.inc) lands in the namespace of that name.
 //
 // These files use no inline functions of the standard library: a copy compiled for a newer CPU could be the one
 // that the linker keeps for all.
@@ -11,6 +11,8 @@
 #include <cstring>
 
 #define HERON_VECTOR_portable 0
+#define HERON_VECTOR_neon 1
+#define HERON_VECTOR_dotprod 1
 #define HERON_VECTOR_avx2 2
 #define HERON_VECTOR_avx512 5
 #define HERON_VECTOR_amx 5
@@ -20,6 +22,8 @@
 
 #if HERON_LEVEL >= 2
 #include <immintrin.h>
+#elif HERON_LEVEL == 1
+#include <arm_neon.h>
 #endif
 
 namespace heron::HERON_VECTOR {
@@ -83,6 +87,48 @@ static inline Vec power_of_two(Vec n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
 static inline Vec where_less(Vec x, Vec bound, Vec a, Vec b) { return _mm256_blendv_ps(b, a, _mm256_cmp_ps(x, bound, _CMP_LT_OQ)); }
+
+#elif HERON_LEVEL == 1
+
+constexpr int W = 4;
+using Vec = float32x4_t;
+static inline Vec load(const float* p) { return vld1q_f32(p); }
+static inline void store(float* p, Vec a) { vst1q_f32(p, a); }
+static inline Vec load_first(const float* p, int n) {
+    if (n == W) return load(p);
+    float lane[W] = {};
+    for (int i = 0; i < n; ++i) lane[i] = p[i];
+    return load(lane);
+}
+static inline void store_first(float* p, Vec a, int n) {
+    if (n == W) return store(p, a);
+    float lane[W];
+    store(lane, a);
+    for (int i = 0; i < n; ++i) p[i] = lane[i];
+}
+static inline Vec load_half(const std::uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+static inline void store_half(std::uint16_t* p, Vec a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+static inline uint8x8_t four_bytes(const void* p) {
+    std::uint32_t word;
+    std::memcpy(&word, p, 4);
+    return vreinterpret_u8_u32(vdup_n_u32(word));
+}
+static inline Vec load_int8(const std::int8_t* p) {
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u8(four_bytes(p))))));
+}
+static inline float float_of_half(std::uint16_t h) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0); }
+static inline Vec all(float x) { return vdupq_n_f32(x); }
+static inline Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+static inline Vec sub(Vec a, Vec b) { return vsubq_f32(a, b); }
+static inline Vec mul(Vec a, Vec b) { return vmulq_f32(a, b); }
+static inline Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
+static inline Vec mul_add(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+static inline Vec max(Vec a, Vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+static inline Vec min(Vec a, Vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+static inline Vec absolute(Vec a) { return vabsq_f32(a); }
+static inline Vec round_even(Vec a) { return vrndnq_f32(a); }
+static inline Vec power_of_two(Vec n) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23)); }
+static inline Vec where_less(Vec x, Vec bound, Vec a, Vec b) { return vbslq_f32(vcltq_f32(x, bound), a, b); }
 
 #else
 
