@@ -23,7 +23,6 @@ FAMILIES = (
     *("starcoder2", "phi2", "gptneox", "gptneox-in-turn", "gpt2", "stablelm", "stablelm-12b", "nemotron", "command-r"),
     *("command-r-plus", "cohere2", "falcon", "falcon-40b", "bloom", "mpt-clipped"),
     *("mamba", "mamba-biased", "falcon-mamba", "mamba2", "mamba2-biased", "mamba2-limited"),
-    *("mamba", "mamba-biased", "falcon-mamba"),
     *("qwen2moe", "qwen2moe-dense", "gpt-oss"),
 )
 
