@@ -312,7 +312,8 @@ def load(
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
     if not (mmap or repack):
         raise RequestError("without repack the weights are used from the mapped file, so mmap is needed; leave one of them out")
-    load_families()  # a HF folder is opened by what its family says of it
+    if Path(path).suffix != ".gguf" or not Path(path).is_file():
+        load_families()  # a HF folder is opened by what its family says of it
     checkpoint = Checkpoint(path, mmap=mmap)
     try:
         options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads, repack=repack, mlock=mlock)

@@ -40,11 +40,16 @@ def family(architecture: str, **hf: HFMapping) -> Callable[[Build], Build]:
     return decorate
 
 
-def load_families() -> None:
-    """Import every family file, so that it registers itself."""
+def load_families(architecture: str | None = None) -> None:
+    """Import every family file, so that it registers itself; or, where one is named after the architecture, at least that."""
     package = importlib.import_module("heron.models.families")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"heron.models.families.{module.name}")
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    named = (architecture or "").replace("-", "_")
+    if named in names:
+        importlib.import_module(f"heron.models.families.{named}")
+    if architecture not in FAMILIES:
+        for name in names:
+            importlib.import_module(f"heron.models.families.{name}")
 
 
 def build_model(checkpoint: Checkpoint) -> Model:
@@ -53,7 +58,7 @@ def build_model(checkpoint: Checkpoint) -> Model:
     Raises UnsupportedError for an architecture that no family file describes, CheckpointError where tensors or
     metadata are missing, wrong, or left over.
     """
-    load_families()
+    load_families(checkpoint.architecture)
     build = FAMILIES.get(checkpoint.architecture)
     if build is None:
         raise UnsupportedError(

@@ -13,9 +13,6 @@ from heron.backends.base import Adapter, Array, Done, Executable, Options, Place
 from heron.backends.batch import Batch
 from heron.backends.native.lower import SYMBOLS, CoreValue, Fallback, Lowered, for_native, lower, runs_natively
 from heron.backends.native.weights import NativeWeights
-
-# The kernel modules register their kernels when they are imported.
-from heron.backends.reference import attention, core, recurrent, routing  # noqa: F401
 from heron.backends.reference.state import StateStore, state_groups
 from heron.backends.reference.step import KERNELS, AnyArray, Step
 from heron.errors import BackendError, UnsupportedError
@@ -72,6 +69,8 @@ class NativeExecutable(Executable):
 
     def _check_fallbacks(self) -> None:
         ops = {node.op for graph in self._graphs.values() for node in graph.nodes if not runs_natively(node)}
+        if ops:  # these modules register their kernels when they are imported
+            from heron.backends.reference import attention, core, recurrent, routing  # noqa: F401
         if missing := sorted(ops - KERNELS.keys()):
             raise UnsupportedError(f"no kernel computes {', '.join(missing)}, which this {self.model.architecture} model uses")
         if slow := sorted(ops - PYTHON_OPS):
@@ -143,7 +142,9 @@ class NativeExecutable(Executable):
         """As the reference kernels do, where a recurrence would take the drafts of a tree for one line."""
         for node in self._graphs[entry].nodes if len(batch.parents) else ():
             if any(self.model.groups[state.group].kind == "slot" for state in node.writes):
-                attention.refuse_trees(batch, node.op)
+                from heron.backends.reference.attention import refuse_trees
+
+                refuse_trees(batch, node.op)
 
     def _run(self, lowered: Lowered, batch: Batch, symbols: Mapping[str, int], outputs: list[Array]) -> None:
         # The core keeps pointers into these arrays until the step ends.
