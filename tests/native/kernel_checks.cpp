@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "format.h"
-#include "isa.h"
-#include "layout.h"
-#include "platform.h"
-#include "rows.h"
+#include "../../csrc/format.h"
+#include "../../csrc/isa.h"
+#include "../../csrc/layout.h"
+#include "../../csrc/platform.h"
+#include "../../csrc/rows.h"
 
 using namespace heron;
 
