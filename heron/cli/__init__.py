@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -73,6 +74,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another
             stream.reconfigure(errors="replace")
+    gc.disable()  # what is made at start is there to stay; open_model() enables it again
     try:
         sys.exit(app(prog_name="heron", standalone_mode=False))
     except USAGE_ERROR as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ def open_model(model: str | None, **options: Any) -> Model:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         loaded = load(_locate(model), **options)
+    gc.enable()  # see main()
     for warning in caught:
         note(str(warning.message))
     own = loaded.graph_model.context_length

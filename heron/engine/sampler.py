@@ -6,7 +6,7 @@ is what runs where the core is compiled (``make_sampler``).
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -134,7 +134,7 @@ def make_sampler(params: SamplingParams, sample: int = 0) -> Sampler:
 
 
 def seeded(params: SamplingParams) -> SamplingParams:
-    return params if params.seed is not None else replace(params, seed=secrets.randbits(64))
+    return params if params.seed is not None else replace(params, seed=int.from_bytes(os.urandom(8), "little"))
 
 
 class NativeSampler:
