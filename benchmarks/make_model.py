@@ -1,6 +1,6 @@
 """A GGUF file of a real model's shape with random weights: how fast it runs does not depend on their values.
 
-    python benchmarks/make_model.py llama-3.2-1b Q4_0 model.gguf --vocab SOME.gguf [--head Q6_K]
+    python benchmarks/make_model.py llama-3.2-1b Q4_0 model.gguf --vocab SOME.gguf [--head Q8_0]
 
 The tokenizer is copied from ``--vocab``, any GGUF file of that family. Formats are those that Heron writes; others are made from an
 F16 file by llama.cpp's own quantizer. ``--head`` is the format of the embeddings, which the tied head multiplies by too.
