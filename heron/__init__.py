@@ -12,19 +12,22 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heron.checkpoint.checkpoint import Checkpoint
-    from heron.engine.model import Generation, Model, Piece, load
+    from heron.engine.engine import Engine
+    from heron.engine.generation import Generation, Piece
+    from heron.engine.model import Model, load
     from heron.engine.sampling import SamplingParams
     from heron.errors import HeronError
     from heron.text.tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "Generation", "HeronError", "Model", "Piece", "SamplingParams", "Tokenizer", "__version__", "load"]
+__all__ = ["Checkpoint", "Engine", "Generation", "HeronError", "Model", "Piece", "SamplingParams", "Tokenizer", "__version__", "load"]
 
 _WHERE = {
     "Checkpoint": "heron.checkpoint.checkpoint",
-    "Generation": "heron.engine.model",
+    "Engine": "heron.engine.engine",
+    "Generation": "heron.engine.generation",
     "HeronError": "heron.errors",
     "Model": "heron.engine.model",
-    "Piece": "heron.engine.model",
+    "Piece": "heron.engine.generation",
     "SamplingParams": "heron.engine.sampling",
     "Tokenizer": "heron.text.tokenizer",
     "load": "heron.engine.model",

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from heron.backends.base import Options
 from heron.backends.choose import make_ready
 from heron.checkpoint.checkpoint import Checkpoint
+from heron.engine.answer import Answer
 from heron.engine.cache import Cache, Sequence, last_row, units_for
 from heron.engine.embedding import Embedder
 from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.memory import available_bytes
-from heron.engine.sampler import make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
-from heron.text.stream import Detokenizer, StopStrings
 
 if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
     from heron.text.tokenizer import Tokenizer
@@ -48,7 +47,8 @@ class Model:
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
             self.executable.wait()
-            self._allocate(ctx_size)
+            self.context_length = self._context(ctx_size)
+            self.allocate()
         except BaseException:
             self.executable.close()
             raise
@@ -57,11 +57,21 @@ class Model:
         self.finish_reason, self.seed = "", 0
         self.load_seconds = time.perf_counter() - begin
 
-    def _allocate(self, ctx_size: int) -> None:
-        self.context_length = self._context(ctx_size)
+    def allocate(self) -> None:
+        """Make a cache for one sequence of a whole context, in place of what is there."""
         units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
         self.executable.allocate(units)
-        self._sequence = Sequence(Cache(self.executable.state_groups, units))
+        self._own: Sequence | None = Sequence(Cache(self.executable.state_groups, units))
+
+    def lend(self) -> None:
+        """Leave the cache to an engine, until ``allocate`` takes it back."""
+        self._own = None
+
+    @property
+    def _sequence(self) -> Sequence:
+        if self._own is None:
+            raise RequestError("this model's cache is an Engine's now; ask the engine, or close it first")
+        return self._own
 
     def _context(self, asked: int) -> int:
         """The context's size in tokens: what is asked for, or the model's own, reduced until its cache fits in memory."""
@@ -143,7 +153,7 @@ class Model:
         ids = self.encode(prompt)
         self._fits(ids)
         chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
-        pieces = self._pieces(ids, params, Detokenizer(self.tokenizer, continues=not chat))
+        pieces = self._pieces(ids, params, continues=not chat)
         if stream:
             return pieces
         answer = Generation()
@@ -154,42 +164,26 @@ class Model:
         answer.finish_reason, answer.timings = self.finish_reason, self.timings
         return answer
 
-    def _pieces(self, ids: list[int], params: SamplingParams, detokenizer: Detokenizer) -> Iterator[Piece]:
+    def _pieces(self, ids: list[int], params: SamplingParams, continues: bool) -> Iterator[Piece]:
         begin = time.perf_counter()
         self.timings, self.finish_reason = Timings(), "length"
-        sampler = make_sampler(params)
-        self.seed = sampler.seed
         ids = self._begin(ids)
-        sampler.accept(ids)
-        stops = StopStrings(params.stop)
-        ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(self.tokenizer.eos_ids))
-        room = self.context_length - len(ids)
-        budget = room if params.max_tokens is None else min(params.max_tokens, room)
+        answer = Answer(self.tokenizer, params, ids, self.context_length - len(ids), continues)
+        self.seed = answer.seed
         logits = self._prefill(ids)
         self.timings.prompt_seconds = time.perf_counter() - begin
-        for count in range(budget):
-            sampled = sampler.sample(logits, len(ids) + count)
-            if count == 0:
-                self.timings.first_token_seconds = time.perf_counter() - begin
-            self.timings.decoded_tokens, self.timings.decode_seconds = count, time.perf_counter() - begin - self.timings.first_token_seconds
-            if sampled.token in ends:
-                self.finish_reason = "stop"
-                break
-            text, stopped = stops.push(detokenizer.push(sampled.token))
-            if count + 1 == budget and not stopped:
-                rest, stopped = stops.push(detokenizer.finish())
-                text += rest + ("" if stopped else stops.finish())
-            yield Piece(text, sampled.token, sampled.logprob)
-            if stopped:
-                self.finish_reason = "stop"
-                return
-            if count + 1 < budget:
-                logits = self._step([sampled.token])
-        if self.finish_reason == "stop":
-            text, stopped = stops.push(detokenizer.finish())
-            text += "" if stopped else stops.finish()
-            if text:
-                yield Piece(text, sampled.token, sampled.logprob)
+        while not answer.finish_reason:
+            piece = answer.push(logits)
+            now = time.perf_counter() - begin
+            self.timings.first_token_seconds = self.timings.first_token_seconds or now
+            self.timings.decode_seconds = now - self.timings.first_token_seconds
+            self.finish_reason = answer.finish_reason or "length"
+            if piece is not None:
+                yield piece
+            if not answer.finish_reason:
+                assert piece is not None  # what ends without a piece has ended
+                logits = self._step([piece.token])
+                self.timings.decoded_tokens += 1
 
     def _begin(self, ids: list[int]) -> list[int]:
         """The tokens that decoding continues: the prompt, or the start token where an encoder reads the prompt, as it now does."""

@@ -1,0 +1,61 @@
+"""One answer under way: tokens in, pieces of text out, until something ends it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heron.engine.generation import Piece
+from heron.engine.sampler import make_sampler
+from heron.engine.sampling import SamplingParams
+from heron.text.stream import Detokenizer, StopStrings
+
+if TYPE_CHECKING:
+    from heron.text.tokenizer import Tokenizer
+
+
+class Answer:
+    """Samples, detokenizes and watches for the end: an end-of-turn token, a stop string, ``room`` or ``max_tokens`` used up.
+
+    ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
+    ``finish_reason`` is empty until the answer has ended.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, params: SamplingParams, prompt: list[int], room: int, continues: bool) -> None:
+        self._sampler = make_sampler(params)
+        self._sampler.accept(prompt)
+        self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues), StopStrings(params.stop)
+        self._ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(tokenizer.eos_ids))
+        self._left = room if params.max_tokens is None else min(params.max_tokens, room)
+        self._position = len(prompt)
+        self.finish_reason = "" if self._left > 0 else "length"
+
+    @property
+    def seed(self) -> int:
+        return self._sampler.seed
+
+    def push(self, logits: NDArray[np.float32]) -> Piece | None:
+        """Choose the next token by its logits, float32 [vocab]. None where it ended the answer and no text was left.
+
+        Raises BackendError for logits that are not finite.
+        """
+        sampled = self._sampler.sample(logits, self._position)
+        self._position += 1
+        self._left -= 1
+        if sampled.token in self._ends:
+            self.finish_reason = "stop"
+            text = self._rest()
+            return Piece(text, sampled.token, sampled.logprob) if text else None
+        text, stopped = self._stops.push(self._detokenizer.push(sampled.token))
+        if not stopped and self._left == 0:
+            text += self._rest()
+            stopped, self.finish_reason = self._stops.found is not None, "length"
+        if stopped:
+            self.finish_reason = "stop"
+        return Piece(text, sampled.token, sampled.logprob)
+
+    def _rest(self) -> str:
+        text, stopped = self._stops.push(self._detokenizer.finish())
+        return text if stopped else text + self._stops.finish()

@@ -1,0 +1,103 @@
+"""A request to the engine: what it asks for, what became of it, and who waits for its pieces."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from heron.engine.answer import Answer
+from heron.engine.generation import Generation, Piece, Timings
+from heron.engine.prefix import CachedSequence
+from heron.errors import RequestError
+
+#: Puts a piece where its reader looks: a piece, then None at the end, or the error that ended the request.
+Deliver = Callable[[Piece | Exception | None], None]
+
+_numbers = count()
+
+
+@dataclass(eq=False)
+class Request:
+    """``tokens`` is the prompt and what was generated; ``source`` what an encoder reads first, where there is one.
+
+    Iterating over it waits for its pieces. One reader reads them.
+    """
+
+    tokens: list[int]
+    answer: Answer
+    sequence: CachedSequence
+    source: list[int] = field(default_factory=list)
+    priority: int = 0  # the lowest number is served first
+    deliver: Deliver | None = None
+    number: int = field(default_factory=lambda: next(_numbers))
+    cancelled: bool = False
+    finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
+    preemptions: int = 0
+    timings: Timings = field(default_factory=Timings)
+
+    def __post_init__(self) -> None:
+        self.arrived = time.perf_counter()
+        self.prompt_length = len(self.tokens)
+        self._pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
+        self.deliver = self.deliver or self._pieces.put
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Who comes first: by priority, then by arrival."""
+        return self.priority, self.number
+
+    @property
+    def todo(self) -> list[int]:
+        """Tokens that the cache does not hold yet."""
+        return self.tokens[len(self.sequence.tokens) :]
+
+    def take(self, piece: Piece | None) -> None:
+        """A piece that was generated; None where the end of the answer had no text."""
+        assert self.deliver is not None
+        now = time.perf_counter() - self.arrived
+        if self.timings.decoded_tokens == 0 and not self.timings.first_token_seconds:
+            self.timings.first_token_seconds = now
+        else:
+            self.timings.decoded_tokens += 1
+        self.timings.decode_seconds = now - self.timings.first_token_seconds
+        if piece is not None:
+            self.tokens.append(piece.token)
+            self.deliver(piece)
+
+    def end(self, reason: str, error: Exception | None = None) -> None:
+        """Nothing more will come. The reader gets the error, if there is one."""
+        assert self.deliver is not None
+        self.finish_reason = reason
+        self.deliver(error)
+
+    def __iter__(self) -> Iterator[Piece]:
+        """The pieces as they come. Raises what ended the request."""
+        while True:
+            item = self._pieces.get()
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    def result(self) -> Generation:
+        """Wait for the whole answer. Raises what ended the request."""
+        pieces = list(self)
+        return Generation(
+            "".join(piece.text for piece in pieces),
+            [piece.token for piece in pieces],
+            [piece.logprob for piece in pieces],
+            self.finish_reason,
+            self.timings,
+        )
+
+
+def checked(value: Any, name: str, least: int) -> int:
+    """``value`` as a whole number. Raises RequestError for anything else, or less."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise RequestError(f"{name} is {value!r:.40}; give a whole number, at least {least}")
+    return value

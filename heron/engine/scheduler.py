@@ -1,0 +1,125 @@
+"""Which tokens of which requests the next step computes.
+
+Requests are served in order of priority, then of arrival. A step holds a token of each request that decodes, and pieces of
+prompts up to a budget. When blocks run out, the last request in order gives its own back and waits again; its tokens are
+computed anew when it has its turn (what the prefix cache still holds of them is not).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass
+
+from heron.engine.cache import units_for
+from heron.engine.prefix import Key, PrefixCache
+from heron.engine.request import Request
+
+
+@dataclass(frozen=True)
+class Part:
+    """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them."""
+
+    request: Request
+    tokens: list[int]
+    last: bool
+
+
+class Scheduler:
+    """``step_tokens`` bounds the prompts' part of a step, ``max_seqs`` the requests that have a place in the cache."""
+
+    def __init__(self, cache: PrefixCache, step_tokens: int, max_seqs: int) -> None:
+        self.cache, self.step_tokens, self.max_seqs = cache, step_tokens, max_seqs
+        self.waiting: list[Request] = []
+        self.running: list[Request] = []
+        self.preemptions = 0
+
+    def add(self, request: Request) -> None:
+        insort(self.waiting, request, key=lambda r: r.order)
+
+    def remove(self, request: Request) -> None:
+        """Forget a request that ended, and take back what it holds."""
+        for requests in (self.waiting, self.running):
+            if request in requests:
+                requests.remove(request)
+        request.sequence.release()
+
+    def plan(self) -> list[Part]:
+        """The parts of the next step, none where nobody has anything to compute. Their places in the cache are free."""
+        parts: list[Part] = []
+        taken: dict[str, int] = {}
+        budget = self.step_tokens
+        preempted = self.preemptions
+        for request in list(self.running):
+            todo = request.todo
+            count = 1 if len(todo) == 1 else min(len(todo), budget)
+            if request in self.running and count and self._make_room(request, count, taken):
+                parts.append(self._part(request, todo, count, taken))
+                budget -= count if len(todo) > 1 else 0
+        if preempted == self.preemptions:
+            self._admit(parts, budget, taken)
+        return parts
+
+    def _part(self, request: Request, todo: list[int], count: int, taken: dict[str, int]) -> Part:
+        for group, units in request.sequence.needs(count).items():
+            taken[group] = taken.get(group, 0) + units
+        return Part(request, todo[:count], count == len(todo))
+
+    def _fits(self, request: Request, count: int, taken: dict[str, int]) -> bool:
+        """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""
+        after = len(request.sequence.tokens) + count
+        for name, units in request.sequence.needs(count).items():
+            most = units_for(self.cache.groups[name], after, self.step_tokens)  # at a time: a window's blocks are given back
+            if taken.get(name, 0) + min(units, most) > self.cache.available(name):
+                return False
+        return True
+
+    def _make_room(self, request: Request, count: int, taken: dict[str, int]) -> bool:
+        """Preempt requests from the last one on until there is room; False where the turn came to this one."""
+        while not self._fits(request, count, taken):
+            last = self.running[-1]
+            self._preempt(last)
+            if last is request:
+                return False
+        return True
+
+    def _preempt(self, request: Request) -> None:
+        self.running.remove(request)
+        request.sequence.release()
+        request.preemptions += 1
+        self.preemptions += 1
+        self.add(request)
+
+    def _admit(self, parts: list[Part], budget: int, taken: dict[str, int]) -> None:
+        """Let waiting requests begin, while there is room. One whose prefix is being computed waits for it; others may pass."""
+        coming = self._coming()
+        for request in list(self.waiting):
+            if budget <= 0 or len(self.running) == self.max_seqs:
+                return
+            sequence = request.sequence
+            found = sequence.adopt(request.tokens)
+            keys = sequence.keys(request.tokens)[: (len(request.tokens) - 1) // max(1, sequence.block_size)]
+            at = found // max(1, sequence.block_size)
+            if at < len(keys) and keys[at] in coming:
+                sequence.release()
+                continue
+            todo = request.todo
+            count = min(len(todo), budget)
+            # All of it, so that it need not give way to itself; but whoever is alone will have all the room there is.
+            if not self._fits(request, len(todo) if self.running else count, taken):
+                sequence.release()
+                return
+            self.waiting.remove(request)
+            insort(self.running, request, key=lambda r: r.order)
+            request.timings.cached_tokens = found if not request.preemptions else request.timings.cached_tokens
+            coming.update(keys)
+            parts.append(self._part(request, todo, count, taken))
+            budget -= count
+
+    def _coming(self) -> set[Key]:
+        """The names of the blocks that running requests have still to compute of their prompts."""
+        coming: set[Key] = set()
+        for request in self.running:
+            sequence = request.sequence
+            if sequence.reusable and len(sequence.tokens) < request.prompt_length:
+                coming.update(sequence.keys(request.tokens)[len(sequence.tokens) // sequence.block_size :])
+        return coming
