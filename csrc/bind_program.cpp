@@ -136,7 +136,7 @@ void pack_rows(Weight& weight, std::size_t matrix, std::int64_t first, Rows rows
     const nb::gil_scoped_release unlocked;
     std::uint8_t* at = weight.memory->data() + (to.data - weight.memory->data()) + first / to.layout->rows * to.layout->panel_bytes(to.k);
     pack(*to.layout, to.k, data, stride, n, at);
-    if (release) release_file_pages(data, n * stride);
+    if (release && n) release_file_pages(data, (n - 1) * stride + to.layout->format->row_bytes(to.k));
 }
 
 // Whether all matrices, packed or in the file, can be kept in memory.

@@ -31,7 +31,8 @@ private:
         const std::uint8_t* from;
         std::uint8_t* to;
 
-        std::int64_t bytes() const { return stride * rows; }
+        // Not beyond the last row: there the file may end, and what follows is somebody else's memory.
+        std::int64_t bytes() const { return stride * (rows - 1) + layout->format->row_bytes(k); }
     };
 
     void release_all() const;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,40 @@ def test_an_error_while_packing_reaches_the_caller(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(StoredTensor, "rows", lambda self, start=0, stop=None: rows(self, start, stop) if self.ndim == 1 else fail(self))
     with pytest.raises(CheckpointError, match="the disk is gone"):
         heron.load(path, mmap=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="maps at given addresses")
+def test_packing_columns_leaves_alone_what_lies_behind_the_file(tmp_path: Path) -> None:
+    """The last rows of a slice of columns end before the file does, by a part of a row: what follows it must not be released."""
+    from heron import _core
+    from heron.backends.native.weights import _is_mapped
+    from heron.checkpoint.views import AxisSlice
+
+    rows, k, pages = 16, 1 << 14, 16
+    path = tmp_path / "rows"
+    values = np.random.default_rng(0).standard_normal((rows, k), np.float32)
+    path.write_bytes(values.tobytes())
+    size = path.stat().st_size
+    both = mmap.mmap(-1, size + pages * mmap.PAGESIZE)  # reserves addresses: the file, then memory that is ours
+    address = ctypes.addressof(ctypes.c_char.from_buffer(both))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    with path.open("rb") as file:
+        fixed = mmap.MAP_PRIVATE | 0x10
+        assert libc.mmap(address, size, mmap.PROT_READ, fixed, file.fileno(), 0) == address
+    assert libc.mmap(address + size, pages * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, fixed | mmap.MAP_ANONYMOUS, -1, 0)
+    whole = np.frombuffer(both, np.uint8)
+    behind = whole[size:]
+    behind[:] = 7
+    columns = AxisSlice(MappedTensor(whole[:size], (rows, k), FORMATS["F32"]), 1, k // 2, k)
+    runtime, packing = _core.Runtime(1), _core.Packing()
+    weight = _core.Weight(runtime, "w", [rows, k // 2], FORMATS["F32"].id)
+    at = columns.in_place()
+    assert at is not None and _is_mapped(at)
+    packing.add(weight, 0, 0, at)
+    packing.run(runtime)
+    weight.pack_rows(0, 0, at, True)
+    assert (behind == 7).all()
 
 
 # What this process may lock, and how much memory it has held, are a process's own.

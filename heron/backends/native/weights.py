@@ -107,7 +107,7 @@ class _Job(Thread):
     """Packs matrices: those that lie in mapped files without the GIL, then the others, piece by piece as their rows are made."""
 
     def __init__(self, runtime: _core.Runtime, matrices: list[tuple[Tensor, _core.Weight]]) -> None:
-        super().__init__(name="heron-packing", daemon=True)
+        super().__init__(name="heron-packing")
         self._runtime, self._packing = runtime, _core.Packing()
         self._cancelled = False
         self._error: BaseException | None = None
