@@ -51,12 +51,18 @@ def runtimes(sanitizer: str) -> list[str]:
     return found
 
 
-def build(sanitizer: str) -> Path:
-    """A folder that `heron` is imported from, with the watched core."""
-    folder = ROOT / "build" / sanitizer
-    options = ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", f"-DHERON_SANITIZE={sanitizer}", f"-DPython_EXECUTABLE={sys.executable}"]
-    subprocess.run(["cmake", "-S", str(ROOT), "-B", str(folder), *options], check=True, capture_output=True)
+def build(name: str, *options: str) -> Path:
+    """The folder build/`name`, with what cmake makes there."""
+    folder = ROOT / "build" / name
+    configure = ["cmake", "-S", str(ROOT), "-B", str(folder), "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *options]
+    subprocess.run(configure, check=True, capture_output=True)
     subprocess.run(["cmake", "--build", str(folder), "--parallel", str(os.cpu_count() or 1)], check=True, capture_output=True)
+    return folder
+
+
+def build_heron(sanitizer: str) -> Path:
+    """A folder that `heron` is imported from, with the watched core."""
+    folder = build(sanitizer, f"-DHERON_SANITIZE={sanitizer}", f"-DPython_EXECUTABLE={sys.executable}")
     for path in (ROOT / "heron").iterdir():
         link = folder / "heron" / path.name
         if not path.name.startswith(("_core.cpython", "__pycache__")) and not link.is_symlink():
@@ -68,7 +74,7 @@ def build(sanitizer: str) -> Path:
 @pytest.mark.parametrize("sanitizer", ["address", "thread"])
 def test_the_core_does_nothing_that_a_sanitizer_reports(sanitizer: str) -> None:
     environment = {**os.environ, **OPTIONS[sanitizer], "LD_PRELOAD": ":".join(runtimes(sanitizer))}
-    folder = build(sanitizer)
+    folder = build_heron(sanitizer)
     environment |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
     where = [sys.executable, "-c", "from heron import _core; print(_core.__file__)"]
     core = Path(subprocess.run(where, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout.strip())
@@ -79,3 +85,10 @@ def test_the_core_does_nothing_that_a_sanitizer_reports(sanitizer: str) -> None:
     run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.returncode == 0, run.stdout[-20000:]
     assert "WARNING: ThreadSanitizer" not in run.stdout
+
+
+def test_kernels_stay_within_arrays_that_end_where_their_numbers_do() -> None:
+    runtimes("address")
+    folder = build("checks", "-DHERON_CHECKS=ON", "-DHERON_SANITIZE=address")
+    run = subprocess.run([folder / "kernel_checks"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run.stdout.endswith("\n0 wrong\n") and run.returncode == 0, run.stdout[-20000:]
