@@ -45,6 +45,7 @@ std::optional<Strings> Strings::read(const std::uint8_t* data, std::size_t size,
         strings.starts_.push_back(static_cast<std::uint32_t>(strings.text_.size()));
         at += text.size();
     }
+    strings.text_.shrink_to_fit();
     return strings;
 }
 

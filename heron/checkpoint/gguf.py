@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from heron.checkpoint.gguf_header import Header, parse_header
-from heron.checkpoint.mapping import MappedFile, ReadFile, map_file
+from heron.checkpoint.mapping import MappedFile, ReadFile, let_go, map_file
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.tensor import Tensor
 from heron.errors import CheckpointError
@@ -34,6 +34,7 @@ def read_gguf(path: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tens
 def _open(path: Path, mapped: bool) -> tuple[Header, dict[str, Tensor]]:
     data = map_file(path)
     header = parse_header(data, str(path))
+    let_go(data, min(header.data_offset, len(data)))
     place = MappedFile(data) if mapped else ReadFile(path)
     tensors: dict[str, Tensor] = {
         t.name: place.tensor(t.offset, t.offset + t.nbytes, t.shape, t.format, swap=header.big_endian) for t in header.tensors.values()

@@ -28,6 +28,15 @@ def map_file(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(mapped, np.uint8)
 
 
+def let_go(data: NDArray[np.uint8], size: int) -> None:
+    """Stop counting the first bytes of a mapped file as memory in use, where the system takes that hint; they would be read again."""
+    base = data.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    whole = size // mmap.PAGESIZE * mmap.PAGESIZE
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and whole:
+        mapped.madvise(mmap.MADV_DONTNEED, 0, whole)
+
+
 class MappedFile:
     """Tensors that are views of a mapped file."""
 
