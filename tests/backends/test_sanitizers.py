@@ -81,7 +81,8 @@ def test_the_core_does_nothing_that_a_sanitizer_reports(sanitizer: str) -> None:
     assert core.parent == folder / "heron"
     assert WATCHING[sanitizer] in core.read_bytes()
     here = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), *(str(ROOT / path) for path in SUITE)]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *here]
+    # -s: what a sanitizer reports during a test that passes is not kept from us.
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *here]
     run = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.returncode == 0, run.stdout[-20000:]
     assert "WARNING: ThreadSanitizer" not in run.stdout
