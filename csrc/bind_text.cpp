@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "merges.h"
-#include "strings.h"
+#include "vocabulary.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;

@@ -1,4 +1,4 @@
-#include "strings.h"
+#include "vocabulary.h"
 
 #include <bit>
 #include <cstring>
