@@ -127,7 +127,7 @@ void bind_text(nb::module_& m) {
              "Of a file's tokens those that are `usable`, uint8 [tokens], without the texts that are left out.")
         .def("__len__", &Merges::size, "Merges whose parts, and what they make, are tokens.")
         .def("encode", encode, "words"_a, "The ids of these words, one after another.");
-    nb::class_<Strings>(m, "Strings", "Many strings, as a GGUF file stores them: csrc/strings.h.")
+    nb::class_<Strings>(m, "Strings", "Many strings, as a GGUF file stores them: csrc/vocabulary.h.")
         .def_static("read", [](Bytes data, std::size_t at, std::size_t count, bool big_endian) {
             return Strings::read(data.data(), data.size(), at, count, big_endian);
         }, "data"_a.noconvert(), "at"_a, "count"_a, "big_endian"_a, "Those at byte `at`; None where they are damaged.")

@@ -18,7 +18,7 @@ class Strings(Sequence[str]):
     """Reads like a list. The strings stay together as the bytes that they were in the file, in a third of the memory."""
 
     def __init__(self, stored: Any) -> None:
-        """`stored` is the core's (csrc/strings.h)."""
+        """`stored` is the core's (csrc/vocabulary.h)."""
         self.stored = stored
 
     @staticmethod
