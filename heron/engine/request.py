@@ -51,7 +51,7 @@ class Request:
         return self.priority, self.number
 
     @property
-    def todo(self) -> list[int]:
+    def left(self) -> list[int]:
         """Tokens that the cache does not hold yet."""
         return self.tokens[len(self.sequence.tokens) :]
 

@@ -50,19 +50,19 @@ class Scheduler:
         budget = self.step_tokens
         preempted = self.preemptions
         for request in list(self.running):
-            todo = request.todo
-            count = 1 if len(todo) == 1 else min(len(todo), budget)
+            left = request.left
+            count = 1 if len(left) == 1 else min(len(left), budget)
             if request in self.running and count and self._make_room(request, count, taken):
-                parts.append(self._part(request, todo, count, taken))
-                budget -= count if len(todo) > 1 else 0
+                parts.append(self._part(request, left, count, taken))
+                budget -= count if len(left) > 1 else 0
         if preempted == self.preemptions:
             self._admit(parts, budget, taken)
         return parts
 
-    def _part(self, request: Request, todo: list[int], count: int, taken: dict[str, int]) -> Part:
+    def _part(self, request: Request, left: list[int], count: int, taken: dict[str, int]) -> Part:
         for group, units in request.sequence.needs(count).items():
             taken[group] = taken.get(group, 0) + units
-        return Part(request, todo[:count], count == len(todo))
+        return Part(request, left[:count], count == len(left))
 
     def _fits(self, request: Request, count: int, taken: dict[str, int]) -> bool:
         """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""
@@ -102,17 +102,17 @@ class Scheduler:
             if at < len(keys) and keys[at] in coming:
                 sequence.release()
                 continue
-            todo = request.todo
-            count = min(len(todo), budget)
+            left = request.left
+            count = min(len(left), budget)
             # All of it, so that it need not give way to itself; but whoever is alone will have all the room there is.
-            if not self._fits(request, len(todo) if self.running else count, taken):
+            if not self._fits(request, len(left) if self.running else count, taken):
                 sequence.release()
                 return
             self.waiting.remove(request)
             insort(self.running, request, key=lambda r: r.order)
             request.timings.cached_tokens = found if not request.preemptions else request.timings.cached_tokens
             coming.update(keys)
-            parts.append(self._part(request, todo, count, taken))
+            parts.append(self._part(request, left, count, taken))
             budget -= count
 
     def _coming(self) -> set[Key]:
