@@ -18,7 +18,11 @@ namespace {
 constexpr Isa ALL[] = {Isa::portable, Isa::neon, Isa::dotprod, Isa::avx2, Isa::avx512, Isa::amx};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+bool has_f16c() {  // whose name not every compiler takes
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 bool has_avx512() {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
