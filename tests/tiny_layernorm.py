@@ -6,19 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import transformers as tf
+from tiny_llamalike import SMALL as LLAMALIKE_SMALL
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 67,
-    "hidden_size": 48,
-    "intermediate_size": 80,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SMALL: dict[str, Any] = {**LLAMALIKE_SMALL, "bos_token_id": 1, "eos_token_id": 2}
 NEOX = {k: v for k, v in SMALL.items() if k != "num_key_value_heads"} | {"hidden_size": 64}
 GPT2: dict[str, Any] = {"vocab_size": 67, "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}
 FALCON = {**SMALL, "hidden_size": 64, "layer_norm_epsilon": 1e-4}

@@ -12,7 +12,7 @@ from tiny_encoders import BERTS
 from tiny_experts import EXPERTS
 from tiny_internlm2 import internlm2
 from tiny_layernorm import LAYERNORM
-from tiny_llamalike import LLAMALIKE
+from tiny_llamalike import LLAMA3, LLAMALIKE, YARN
 from tiny_recurrent import RECURRENT
 
 SMALL: dict[str, Any] = {
@@ -24,23 +24,7 @@ SMALL: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 500.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 16,
-}
 #: With 16 pairs and a small base, so that the ramp between fast and slow pairs has room to move.
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 100.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 32,
-    "beta_fast": 2.0,
-    "beta_slow": 1.0,
-}
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 3.0}
 
 #: Each is a family's own shape; together they hold both values of each boolean that the family's configuration has.
