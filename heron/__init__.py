@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from heron.checkpoint.checkpoint import Checkpoint
+    from heron.engine.constrain import Constraint
     from heron.engine.engine import Engine
     from heron.engine.generation import Generation, Piece
     from heron.engine.model import Model, load
@@ -19,10 +20,23 @@ if TYPE_CHECKING:
     from heron.errors import HeronError
     from heron.text.tokenizer import Tokenizer
 
-__all__ = ["Checkpoint", "Engine", "Generation", "HeronError", "Model", "Piece", "SamplingParams", "Tokenizer", "__version__", "load"]
+__all__ = [
+    "Checkpoint",
+    "Constraint",
+    "Engine",
+    "Generation",
+    "HeronError",
+    "Model",
+    "Piece",
+    "SamplingParams",
+    "Tokenizer",
+    "__version__",
+    "load",
+]
 
 _WHERE = {
     "Checkpoint": "heron.checkpoint.checkpoint",
+    "Constraint": "heron.engine.constrain",
     "Engine": "heron.engine.engine",
     "Generation": "heron.engine.generation",
     "HeronError": "heron.errors",

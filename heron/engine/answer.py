@@ -20,11 +20,14 @@ class Answer:
     """Samples, detokenizes and watches for the end: an end-of-turn token, a stop string, ``room`` or ``max_tokens`` used up.
 
     ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
+    ``sample`` counts the answers with one seed.
     ``finish_reason`` is empty until the answer has ended.
     """
 
-    def __init__(self, tokenizer: Tokenizer, params: SamplingParams, prompt: list[int], room: int, continues: bool) -> None:
-        self._sampler = make_sampler(params)
+    def __init__(
+        self, tokenizer: Tokenizer, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0
+    ) -> None:
+        self._sampler = make_sampler(params, sample)
         self._sampler.accept(prompt)
         self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues), StopStrings(params.stop)
         self._ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(tokenizer.eos_ids))

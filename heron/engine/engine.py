@@ -72,11 +72,19 @@ class Engine:
     # Requests
 
     def submit(
-        self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0, deliver: Deliver | None = None, **sampling: Any
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        priority: int = 0,
+        deliver: Deliver | None = None,
+        sample: int = 0,
+        **sampling: Any,
     ) -> Request:
         """Queue a request; its pieces come as they are generated (``for piece in request``, ``request.result()``).
 
         ``prompt`` and sampling parameters are those of ``Model.generate``. A lower ``priority`` is served first.
+        ``sample`` counts the answers to one prompt with one seed: each has random numbers of its own.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
         params = (params or SamplingParams()).changed(**sampling)
@@ -87,7 +95,7 @@ class Engine:
         start = self.model.graph_model.decoder_start
         tokens, source = (ids, []) if start is None else ([start], ids)
         chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
-        answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat)
+        answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat, sample=sample)
         request = Request(tokens, answer, CachedSequence(self.cache, self._prefix_cache, len(source)), source, priority, deliver)
         request.timings.prompt_tokens = len(ids)
         with self._changed:

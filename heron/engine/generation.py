@@ -24,6 +24,8 @@ class Piece:
     text: str
     token: int
     logprob: float
+    #: The likeliest tokens of its place and their log-probabilities, falling, where ``top_logprobs`` asks for some.
+    top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass
@@ -35,3 +37,4 @@ class Generation:
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str = "length"
     timings: Timings = field(default_factory=Timings)
+    top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
