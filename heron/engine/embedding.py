@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.backends.base import Executable
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import locate
 from heron.checkpoint.sentence import SentenceModel, read_sentence_model
@@ -65,12 +66,9 @@ class Embedder:
 
     def vectors(self, prompts: Iterable[list[int]], pooling: str | None = None, normalize: bool = True) -> Iterator[Vector]:
         """The vector of each text, in order, float32 [hidden], as steps are done. ``prompts`` are as ``encode`` returns them."""
-        pool = POOLINGS[self.pooling(pooling)]
+        pooling = self.pooling(pooling)
         for hidden in self._together(prompts) if self._model.is_encoder else map(self._model.hidden, prompts):
-            vector = pool(hidden)
-            if not np.isfinite(vector).all():
-                raise BackendError("the model computed vectors that are not finite; its weights may be damaged")
-            yield (unit(vector) if normalize else vector).astype(np.float32)
+            yield pooled(hidden, pooling, normalize)
 
     def pooling(self, asked: str | None = None) -> str:
         """What is asked for, or what the model says. Raises RequestError for what there is not."""
@@ -90,10 +88,7 @@ class Embedder:
     def _together(self, prompts: Iterable[list[int]]) -> Iterator[Vector]:
         """An encoder's hidden states of each text, many texts in one step."""
         for group in _steps(prompts):
-            lengths = np.array([len(ids) for ids in group], np.int32)
-            starts = np.cumsum([0, *lengths], dtype=np.int32)
-            batch = Batch(np.concatenate(group).astype(np.int32), starts, lengths, np.zeros(0, np.int32))
-            yield from np.split(self._model.executable.run("encode", batch, ("hidden",))["hidden"], starts[1:-1])
+            yield from encode(self._model.executable, group)
 
 
 def _steps(prompts: Iterable[list[int]]) -> Iterator[list[list[int]]]:
@@ -106,6 +101,24 @@ def _steps(prompts: Iterable[list[int]]) -> Iterator[list[list[int]]]:
         group.append(ids)
     if group:
         yield group
+
+
+def encode(executable: Executable, texts: SequenceOf[list[int]]) -> list[Vector]:
+    """The encoder's hidden states of each text, in one step that keeps nothing: what a decoder would read goes to the null block."""
+    lengths = np.array([len(ids) for ids in texts], np.int32)
+    starts = np.cumsum([0, *lengths], dtype=np.int32)
+    groups = [group for group in executable.state_groups if group.kind == "cross"]
+    cross = {group.name: np.zeros((len(texts), -(-lengths.max() // group.block_size)), np.int32) for group in groups}
+    batch = Batch(np.concatenate(texts).astype(np.int32), starts, lengths, np.zeros(0, np.int32), cross=cross)
+    return np.split(executable.run("encode", batch, ("hidden",))["hidden"], starts[1:-1])
+
+
+def pooled(hidden: Vector, pooling: str, normalize: bool) -> Vector:
+    """The vector of a text's hidden states [T, hidden]. Raises BackendError for one that is not finite."""
+    vector = POOLINGS[pooling](hidden)
+    if not np.isfinite(vector).all():
+        raise BackendError("the model computed vectors that are not finite; its weights may be damaged")
+    return (unit(vector) if normalize else vector).astype(np.float32)
 
 
 def unit(vector: NDArray[Any]) -> NDArray[np.float64]:

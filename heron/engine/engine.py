@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Sequence as SequenceOf
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from heron.backends.base import Result, StateGroup
 from heron.engine.answer import Answer
-from heron.engine.cache import next_step, reading_step, units_for
+from heron.engine.budget import Budget
 from heron.engine.generation import Generation, Piece
-from heron.engine.memory import available_bytes
-from heron.engine.model import CONTEXT_SHARE, Model, Prompt
+from heron.engine.model import Model, Prompt
 from heron.engine.prefix import CachedSequence, PrefixCache
-from heron.engine.request import Deliver, Request, checked
+from heron.engine.request import Deliver, Request, Work, checked
 from heron.engine.sampling import SamplingParams
-from heron.engine.scheduler import Part, Scheduler
-from heron.errors import BackendError, HeronError, RequestError
+from heron.engine.scheduler import Scheduler
+from heron.engine.steps import Steps
+from heron.engine.vectors import Text
+from heron.errors import BackendError, RequestError
 
 
 class Engine:
@@ -28,46 +30,28 @@ class Engine:
     ``max_seqs`` requests are computed beside each other, others wait. ``kv_cache_size`` is the cache's size in tokens (0: room for
     ``max_seqs`` whole contexts, or as much of it as fits in half of the free memory). ``step_tokens`` bounds how much of
     prompts one step computes: more reads prompts faster, less lets others' answers come more evenly. With ``prefix_cache`` what
-    prompts have in common is computed once.
+    prompts have in common is computed once. An encoder's engine gives vectors alone.
     """
 
     def __init__(
         self, model: Model, *, max_seqs: int = 16, kv_cache_size: int = 0, step_tokens: int = 256, prefix_cache: bool = True
     ) -> None:
-        model.must_generate()
         for value, name, least in ((max_seqs, "max_seqs", 1), (step_tokens, "step_tokens", 1), (kv_cache_size, "kv_cache_size", 0)):
             checked(value, name, least)
-        self.model, self._executable = model, model.executable
-        self._groups, self._step_tokens = self._executable.state_groups, step_tokens
-        self.kv_tokens = kv_cache_size or self._tokens_that_fit(max_seqs)
-        units = {g.name: self._units(g, self.kv_tokens, max_seqs) for g in self._groups}
+        self.model, executable = model, model.executable
+        budget = Budget(executable.state_groups, model.context_length, max_seqs, step_tokens)
+        self.kv_tokens = kv_cache_size or budget.tokens_that_fit()
+        units = budget.units(self.kv_tokens)
         model.lend()
-        self._executable.allocate(units)
-        self.cache = PrefixCache(self._groups, units)
+        executable.allocate(units)
+        self.cache = PrefixCache(executable.state_groups, units)
         self._prefix_cache = prefix_cache
         self.scheduler = Scheduler(self.cache, step_tokens, max_seqs)
+        self._steps = Steps(executable, self.scheduler, "encode" in model.graph_model.entries)
         self._changed = threading.Condition()
-        self._arrived: list[Request] = []
+        self._arrived: list[Work] = []
         self._thread: threading.Thread | None = None
         self._closed = False
-
-    # Memory
-
-    def _units(self, group: StateGroup, tokens: int, max_seqs: int) -> int:
-        """Units of a group for so many tokens of all sequences together; a window never needs more than its own of each."""
-        alone = units_for(group, min(tokens, self.model.context_length), self._step_tokens) - 1
-        if group.kind == "slot":
-            return 1 + max_seqs
-        return 1 + min(-(-tokens // group.block_size) + 2, alone * max_seqs)
-
-    def _tokens_that_fit(self, max_seqs: int) -> int:
-        tokens, context = max_seqs * self.model.context_length, self.model.context_length
-        while tokens > context and self._bytes(tokens, max_seqs) > CONTEXT_SHARE * available_bytes():
-            tokens = max(context, tokens // 2)
-        return tokens
-
-    def _bytes(self, tokens: int, max_seqs: int) -> int:
-        return sum(self._units(g, tokens, max_seqs) * g.unit_bytes for g in self._groups)
 
     # Requests
 
@@ -87,6 +71,7 @@ class Engine:
         ``sample`` counts the answers to one prompt with one seed: each has random numbers of its own.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
+        self.model.must_generate()
         params = (params or SamplingParams()).changed(**sampling)
         ids = self.model.encode(prompt)
         room = min(self.model.context_length, self.kv_tokens)
@@ -96,19 +81,24 @@ class Engine:
         tokens, source = (ids, []) if start is None else ([start], ids)
         chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
         answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat, sample=sample)
-        request = Request(tokens, answer, CachedSequence(self.cache, self._prefix_cache, len(source)), source, priority, deliver)
+        sequence = CachedSequence(self.cache, self._prefix_cache, len(source))
+        request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver)
         request.timings.prompt_tokens = len(ids)
+        self._arrive([request])
+        return request
+
+    def _arrive(self, works: SequenceOf[Work]) -> None:
         with self._changed:
             if self._closed:
                 raise RequestError("the engine is closed")
-            self._arrived.append(request)
+            self._arrived += works
             self._changed.notify()
-        return request
 
-    def cancel(self, request: Request) -> None:
-        """End a request at once, wherever it is; its reader sees the end."""
+    def cancel(self, *requests: Work) -> None:
+        """End requests at once, wherever they are; their readers see the end."""
         with self._changed:
-            request.cancelled = True
+            for request in requests:
+                request.cancelled = True
             self._changed.notify()
 
     def generate(
@@ -152,6 +142,59 @@ class Engine:
         finally:
             self.cancel(request)
 
+    # Vectors
+
+    def embed(
+        self,
+        texts: Iterable[Prompt],
+        pooling: str | None = None,
+        normalize: bool = True,
+        *,
+        truncate: bool = False,
+        priority: int = 0,
+    ) -> NDArray[np.float32]:
+        """float32 [len(texts), hidden]: the vectors that ``Model.embed`` gives, computed beside what else the engine does."""
+        wanted = self._submit_texts(texts, pooling, normalize, truncate, priority)
+        self.start()
+        try:
+            return self._stacked([text.future.result() for text in wanted])
+        finally:
+            self.cancel(*wanted)
+
+    async def aembed(
+        self,
+        texts: Iterable[Prompt],
+        pooling: str | None = None,
+        normalize: bool = True,
+        *,
+        truncate: bool = False,
+        priority: int = 0,
+    ) -> NDArray[np.float32]:
+        """The same for asyncio; a cancelled task cancels what is left to compute."""
+        wanted = self._submit_texts(texts, pooling, normalize, truncate, priority)
+        self.start()
+        try:
+            return self._stacked(await asyncio.gather(*(asyncio.wrap_future(text.future) for text in wanted)))
+        finally:
+            self.cancel(*wanted)
+
+    def _submit_texts(self, texts: Iterable[Prompt], pooling: str | None, normalize: bool, truncate: bool, priority: int) -> list[Text]:
+        embedder = self.model.embedder
+        pooling, prompts = embedder.pooling(pooling), embedder.encode(texts, truncate)
+        long = max(map(len, prompts), default=0)
+        if long > self.kv_tokens and "encode" not in self.model.graph_model.entries:
+            have = self.kv_tokens
+            raise RequestError(f"a text has {long} tokens, the cache holds {have}; shorten it, or ask for a larger --kv-cache-size")
+        wanted = [
+            Text(tokens=ids, sequence=CachedSequence(self.cache, False), pooling=pooling, normalize=normalize, priority=priority)
+            for ids in prompts
+        ]
+        self._arrive(wanted)
+        return wanted
+
+    def _stacked(self, vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.stack(vectors) if vectors else np.zeros((0, self.model.graph_model.hidden_size), np.float32)
+
     # Steps
 
     def start(self) -> None:
@@ -164,7 +207,7 @@ class Engine:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not (self._closed or self._busy()):
+                while not (self._closed or self._arrived or self._steps.busy()):
                     self._changed.wait()
                 if self._closed:
                     break
@@ -176,63 +219,19 @@ class Engine:
     def _end_all(self, reason: str, error: Exception) -> None:
         with self._changed:
             arrived, self._arrived = self._arrived, []
-        for request in [*arrived, *self.scheduler.waiting, *self.scheduler.running]:
-            self._end(request, reason, error)
-
-    def _busy(self) -> bool:
-        return bool(self._arrived or self.scheduler.waiting or self.scheduler.running)
+        for work in [*arrived, *self._steps.works()]:
+            self._steps.end(work, reason, error)
 
     def step(self) -> bool:
         """Compute one step; whether there was anything to compute. For callers that never ``start`` a thread."""
-        self._take_in()
-        parts = self.scheduler.plan()
-        if not parts:
-            return False
-        try:
-            for part in parts:
-                if part.request.source and not part.request.sequence.tokens:
-                    self._executable.run("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
-            rows = [[len(part.tokens) - 1] if part.last else [] for part in parts]
-            steps = [(part.request.sequence, part.tokens, wanted) for part, wanted in zip(parts, rows, strict=True)]
-            result = self._executable.run("forward", next_step(steps))
-        except Exception as error:  # what the cache holds of these requests is unknown
-            for part in parts:
-                self._end(part.request, "error", error if isinstance(error, HeronError) else BackendError(f"a step failed: {error}"))
-            return True
-        self._take_up(parts, result)
-        return True
-
-    def _take_in(self) -> None:
         with self._changed:
             arrived, self._arrived = self._arrived, []
-        for request in arrived:
-            if request.answer.finish_reason:
-                request.end(request.answer.finish_reason)
-            else:
-                self.scheduler.add(request)
-        for request in [*self.scheduler.waiting, *self.scheduler.running]:
-            if request.cancelled:
-                self._end(request, "cancelled")
-
-    def _take_up(self, parts: list[Part], result: Result) -> None:
-        """Choose the next tokens. A request whose logits are not finite, or whose sampler fails, ends alone."""
-        chosen = [part.request for part in parts if part.last]
-        for part in parts:
-            part.request.sequence.publish()
-        for row, request in enumerate(chosen):
-            try:
-                if result.nonfinite[row]:
-                    raise BackendError("the model computed logits that are not finite; its weights may be damaged")
-                request.take(request.answer.push(np.asarray(result["logits"][row])))
-            except Exception as error:
-                self._end(request, "error", error)
-                continue
-            if request.answer.finish_reason:
-                self._end(request, request.answer.finish_reason)
-
-    def _end(self, request: Request, reason: str, error: Exception | None = None) -> None:
-        self.scheduler.remove(request)
-        request.end(reason, error)
+        for work in arrived:
+            self._steps.add(work)
+        for work in self._steps.works():
+            if work.cancelled:
+                self._steps.end(work, "cancelled")
+        return self._steps.compute()
 
     def close(self) -> None:
         """End all requests and the thread. The model goes on with a cache of its own."""

@@ -20,30 +20,21 @@ Deliver = Callable[[Piece | Exception | None], None]
 _numbers = count()
 
 
-@dataclass(eq=False)
-class Request:
-    """``tokens`` is the prompt and what was generated; ``source`` what an encoder reads first, where there is one.
-
-    Iterating over it waits for its pieces. One reader reads them.
-    """
+@dataclass(eq=False, kw_only=True)
+class Work:
+    """What the scheduler serves: ``tokens`` to be computed; ``source`` is what an encoder reads first, where there is one."""
 
     tokens: list[int]
-    answer: Answer
     sequence: CachedSequence
     source: list[int] = field(default_factory=list)
     priority: int = 0  # the lowest number is served first
-    deliver: Deliver | None = None
     number: int = field(default_factory=lambda: next(_numbers))
     cancelled: bool = False
-    finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
     preemptions: int = 0
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
-        self.arrived = time.perf_counter()
         self.prompt_length = len(self.tokens)
-        self._pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
-        self.deliver = self.deliver or self._pieces.put
 
     @property
     def order(self) -> tuple[int, int]:
@@ -54,6 +45,37 @@ class Request:
     def left(self) -> list[int]:
         """Tokens that the cache does not hold yet."""
         return self.tokens[len(self.sequence.tokens) :]
+
+    @property
+    def over(self) -> str:
+        """Why there is nothing to compute; empty where there is."""
+        return ""
+
+    def end(self, reason: str, error: Exception | None = None) -> None:
+        """Nothing more will come. Who waits gets the error, if there is one."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False, kw_only=True)
+class Request(Work):
+    """A text to be generated: ``tokens`` is the prompt and what follows so far.
+
+    Iterating over it waits for its pieces. One reader reads them.
+    """
+
+    answer: Answer
+    deliver: Deliver | None = None
+    finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.arrived = time.perf_counter()
+        self._pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
+        self.deliver = self.deliver or self._pieces.put
+
+    @property
+    def over(self) -> str:
+        return self.answer.finish_reason
 
     def take(self, piece: Piece | None) -> None:
         """A piece that was generated; None where the end of the answer had no text."""

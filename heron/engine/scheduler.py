@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from heron.engine.cache import units_for
 from heron.engine.prefix import Key, PrefixCache
-from heron.engine.request import Request
+from heron.engine.request import Work
 
 
 @dataclass(frozen=True)
 class Part:
     """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them."""
 
-    request: Request
+    request: Work
     tokens: list[int]
     last: bool
 
@@ -29,14 +29,14 @@ class Scheduler:
 
     def __init__(self, cache: PrefixCache, step_tokens: int, max_seqs: int) -> None:
         self.cache, self.step_tokens, self.max_seqs = cache, step_tokens, max_seqs
-        self.waiting: list[Request] = []
-        self.running: list[Request] = []
+        self.waiting: list[Work] = []
+        self.running: list[Work] = []
         self.preemptions = 0
 
-    def add(self, request: Request) -> None:
+    def add(self, request: Work) -> None:
         insort(self.waiting, request, key=lambda r: r.order)
 
-    def remove(self, request: Request) -> None:
+    def remove(self, request: Work) -> None:
         """Forget a request that ended, and take back what it holds."""
         for requests in (self.waiting, self.running):
             if request in requests:
@@ -59,12 +59,12 @@ class Scheduler:
             self._admit(parts, budget, taken)
         return parts
 
-    def _part(self, request: Request, left: list[int], count: int, taken: dict[str, int]) -> Part:
+    def _part(self, request: Work, left: list[int], count: int, taken: dict[str, int]) -> Part:
         for group, units in request.sequence.needs(count).items():
             taken[group] = taken.get(group, 0) + units
         return Part(request, left[:count], count == len(left))
 
-    def _fits(self, request: Request, count: int, taken: dict[str, int]) -> bool:
+    def _fits(self, request: Work, count: int, taken: dict[str, int]) -> bool:
         """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""
         after = len(request.sequence.tokens) + count
         for name, units in request.sequence.needs(count).items():
@@ -73,7 +73,7 @@ class Scheduler:
                 return False
         return True
 
-    def _make_room(self, request: Request, count: int, taken: dict[str, int]) -> bool:
+    def _make_room(self, request: Work, count: int, taken: dict[str, int]) -> bool:
         """Preempt requests from the last one on until there is room; False where the turn came to this one."""
         while not self._fits(request, count, taken):
             last = self.running[-1]
@@ -82,7 +82,7 @@ class Scheduler:
                 return False
         return True
 
-    def _preempt(self, request: Request) -> None:
+    def _preempt(self, request: Work) -> None:
         self.running.remove(request)
         request.sequence.release()
         request.preemptions += 1

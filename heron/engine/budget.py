@@ -1,0 +1,41 @@
+"""How much cache an engine takes: units of each group for so many tokens and sequences, within the free memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heron.backends.base import StateGroup
+from heron.engine.cache import units_for
+from heron.engine.memory import available_bytes
+from heron.engine.model import CONTEXT_SHARE
+
+
+@dataclass(frozen=True)
+class Budget:
+    """For ``max_seqs`` sequences of up to ``context`` tokens, in steps of up to ``step_tokens`` of a prompt."""
+
+    groups: tuple[StateGroup, ...]
+    context: int
+    max_seqs: int
+    step_tokens: int
+
+    def units(self, tokens: int) -> dict[str, int]:
+        """Units of each group, the null unit included, for so many tokens of all sequences together."""
+        return {group.name: self._units(group, tokens) for group in self.groups}
+
+    def _units(self, group: StateGroup, tokens: int) -> int:
+        """A window never needs more than its own of each sequence."""
+        if group.kind == "slot":
+            return 1 + self.max_seqs
+        alone = units_for(group, min(tokens, self.context), self.step_tokens) - 1
+        return 1 + min(-(-tokens // group.block_size) + 2, alone * self.max_seqs)
+
+    def bytes(self, tokens: int) -> int:
+        return sum(self._units(group, tokens) * group.unit_bytes for group in self.groups)
+
+    def tokens_that_fit(self) -> int:
+        """Tokens of all sequences' whole contexts, or as many as fit in a share of the free memory; a context at least."""
+        tokens = self.max_seqs * self.context
+        while tokens > self.context and self.bytes(tokens) > CONTEXT_SHARE * available_bytes():
+            tokens = max(self.context, tokens // 2)
+        return tokens

@@ -1,0 +1,124 @@
+"""Computes what an engine's requests want, a step at a time, and ends those that are done. One thread calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from heron.backends.base import Executable, Result
+from heron.engine.cache import next_step, reading_step
+from heron.engine.request import Request, Work
+from heron.engine.scheduler import Part, Scheduler
+from heron.engine.vectors import Text, Texts
+from heron.errors import BackendError, HeronError
+
+
+class Steps:
+    """``reads``: an encoder reads texts whose vectors are wanted; without one a decoder computes them as it does prompts."""
+
+    def __init__(self, executable: Executable, scheduler: Scheduler, reads: bool) -> None:
+        self._executable, self._scheduler, self._reads = executable, scheduler, reads
+        self._texts = Texts(executable)
+
+    def add(self, work: Work) -> None:
+        if work.over:
+            work.end(work.over)
+        elif self._reads and isinstance(work, Text):
+            self._texts.add(work)
+        else:
+            self._scheduler.add(work)
+
+    def works(self) -> Iterator[Work]:
+        """All that is waited for."""
+        yield from [*self._scheduler.waiting, *self._scheduler.running, *self._texts.waiting]
+
+    def busy(self) -> bool:
+        return next(self.works(), None) is not None
+
+    def end(self, work: Work, reason: str, error: Exception | None = None) -> None:
+        """Let a request go, and say why."""
+        self._forget(work)
+        work.end(reason, error)
+
+    def _forget(self, work: Work) -> None:
+        self._scheduler.remove(work)
+        if isinstance(work, Text):
+            self._texts.remove(work)
+
+    def compute(self) -> bool:
+        """One step of the encoder's texts and one of the requests; whether there was anything to compute."""
+        parts = self._scheduler.plan()
+        texts = self._texts.take()
+        if texts:
+            self._encode(texts)
+        if parts:
+            self._forward(parts)
+        return bool(texts or parts)
+
+    def _encode(self, texts: list[Text]) -> None:
+        try:
+            self._texts.compute(texts)
+        except Exception as error:
+            self._fail(texts, error)
+            return
+        for text in texts:
+            self._finish(text)
+
+    def _forward(self, parts: list[Part]) -> None:
+        try:
+            result = self._run(parts)
+        except Exception as error:  # what the cache holds of these requests is unknown
+            self._fail([part.request for part in parts], error)
+            return
+        self._take_up(parts, result)
+
+    def _fail(self, works: list[Text] | list[Work], error: Exception) -> None:
+        for work in works:
+            self.end(work, "error", error if isinstance(error, HeronError) else BackendError(f"a step failed: {error}"))
+
+    def _run(self, parts: list[Part]) -> Result:
+        for part in parts:
+            if part.request.source and not part.request.sequence.tokens:
+                self._executable.run("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
+        steps = [(part.request.sequence, part.tokens, [len(part.tokens) - 1] if _chooses(part) else []) for part in parts]
+        vectors = any(isinstance(part.request, Text) for part in parts)
+        return self._executable.run("forward", next_step(steps), ("logits", "normed") if vectors else ("logits",))
+
+    def _take_up(self, parts: list[Part], result: Result) -> None:
+        """Choose the next tokens. A request whose logits are not finite, or whose sampler fails, ends alone."""
+        row, at = 0, 0
+        for part in parts:
+            request = part.request
+            request.sequence.publish()
+            if isinstance(request, Text):
+                request.take(len(request.sequence.tokens) - len(part.tokens), result["normed"][at : at + len(part.tokens)].copy())
+                if part.last:
+                    self._finish(request)
+            elif isinstance(request, Request) and part.last:
+                self._choose(request, result, row)
+                row += 1
+            at += len(part.tokens)
+
+    def _choose(self, request: Request, result: Result, row: int) -> None:
+        try:
+            if result.nonfinite[row]:
+                raise BackendError("the model computed logits that are not finite; its weights may be damaged")
+            request.take(request.answer.push(np.asarray(result["logits"][row])))
+        except Exception as error:
+            self.end(request, "error", error)
+            return
+        if request.answer.finish_reason:
+            self.end(request, request.answer.finish_reason)
+
+    def _finish(self, text: Text) -> None:
+        self._forget(text)
+        try:
+            text.finish()
+        except Exception as error:
+            text.end("error", error)
+
+
+def _chooses(part: Part) -> bool:
+    """Whether a token is chosen after the part's last one."""
+    return part.last and isinstance(part.request, Request)
