@@ -18,7 +18,23 @@ class TokenizerError(HeronError):
 
 
 class RequestError(HeronError):
-    """A request's parameters or input are wrong."""
+    """A request's parameters or input are wrong; ``param`` names the parameter, where it is one."""
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class QueueFull(RequestError):
+    """Too many requests wait already; ``retry_after`` seconds from now there may be room."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RequestTimeout(RequestError):
+    """A request was not answered in the time that it was given."""
 
 
 class TemplateError(RequestError):

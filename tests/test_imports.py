@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: From the bottom. A folder may import those before it.
-ORDER = ("errors", "quant", "checkpoint", "graph", "models", "backends", "text", "engine", "pocket", "cli")
+ORDER = ("errors", "quant", "checkpoint", "graph", "models", "backends", "text", "engine", "pocket", "server", "cli")
 HEAVY = {"torch", "wgpu", "ray", "transformers"}
 FILES = sorted((ROOT / "heron").rglob("*.py"))
 

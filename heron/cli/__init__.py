@@ -18,6 +18,7 @@ from heron.errors import HeronError
 #: Command -> (module, what it does in one line).
 COMMANDS = {
     "run": ("heron.cli.run", "Answer a prompt, or talk, with a model."),
+    "serve": ("heron.cli.serve", "Serve a model over HTTP."),
     "embed": ("heron.cli.embed", "Turn texts into vectors."),
     "bench": ("heron.cli.bench", "Measure how fast a model runs here."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),

@@ -1,0 +1,1 @@
+"""HTTP over one engine: the APIs that clients speak already."""
