@@ -33,14 +33,25 @@ class Answer:
         self._ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(tokenizer.eos_ids))
         self._left = room if params.max_tokens is None else min(params.max_tokens, room)
         self._position = len(prompt)
+        self._prompt_length = len(prompt)
         self.finish_reason = "" if self._left > 0 else "length"
 
     @property
     def seed(self) -> int:
         return self._sampler.seed
 
-    def push(self, logits: NDArray[np.float32]) -> Piece | None:
-        """Choose the next token by its logits, float32 [vocab]. None where it ended the answer and no text was left.
+    @property
+    def generated(self) -> int:
+        """Tokens chosen so far, the one that ended the answer included."""
+        return self._position - self._prompt_length
+
+    @property
+    def stop_string(self) -> str | None:
+        """The stop string that ended the answer."""
+        return self._stops.found
+
+    def push(self, logits: NDArray[np.float32]) -> Piece:
+        """Choose the next token by its logits, float32 [vocab].
 
         Raises BackendError for logits that are not finite.
         """
@@ -49,8 +60,7 @@ class Answer:
         self._left -= 1
         if sampled.token in self._ends:
             self.finish_reason = "stop"
-            text = self._rest()
-            return Piece(text, sampled.token, sampled.logprob) if text else None
+            return Piece(self._rest(), sampled.token, sampled.logprob, ends=True)
         text, stopped = self._stops.push(self._detokenizer.push(sampled.token))
         if not stopped and self._left == 0:
             text += self._rest()

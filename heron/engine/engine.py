@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from heron.engine.answer import Answer
 from heron.engine.budget import Budget
 from heron.engine.generation import Generation, Piece
+from heron.engine.logprobs import PromptScores
 from heron.engine.model import Model, Prompt
 from heron.engine.prefix import CachedSequence, PrefixCache
 from heron.engine.request import Deliver, Request, Work, checked
@@ -63,12 +64,14 @@ class Engine:
         priority: int = 0,
         deliver: Deliver | None = None,
         sample: int = 0,
+        prompt_logprobs: int | None = None,
         **sampling: Any,
     ) -> Request:
         """Queue a request; its pieces come as they are generated (``for piece in request``, ``request.result()``).
 
         ``prompt`` and sampling parameters are those of ``Model.generate``. A lower ``priority`` is served first.
         ``sample`` counts the answers to one prompt with one seed: each has random numbers of its own.
+        ``prompt_logprobs`` asks for each token of the prompt, and so many of the likeliest beside it, in ``request.scores``.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
         self.model.must_generate()
@@ -81,8 +84,11 @@ class Engine:
         tokens, source = (ids, []) if start is None else ([start], ids)
         chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
         answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat, sample=sample)
-        sequence = CachedSequence(self.cache, self._prefix_cache, len(source))
-        request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver)
+        scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
+        sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
+        request = Request(
+            tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver, scores=scores
+        )
         request.timings.prompt_tokens = len(ids)
         self._arrive([request])
         return request

@@ -19,13 +19,17 @@ class Timings:
 
 @dataclass(frozen=True)
 class Piece:
-    """One token as it is generated. ``text`` may be empty while a character or a stop string is incomplete."""
+    """One token as it is generated. ``text`` may be empty while a character or a stop string is incomplete.
+
+    The last piece may be one that ``ends`` the answer: its token is no part of it, its text what was held back until then.
+    """
 
     text: str
     token: int
     logprob: float
     #: The likeliest tokens of its place and their log-probabilities, falling, where ``top_logprobs`` asks for some.
     top_logprobs: tuple[tuple[int, float], ...] = ()
+    ends: bool = False
 
 
 @dataclass
@@ -38,3 +42,11 @@ class Generation:
     finish_reason: str = "length"
     timings: Timings = field(default_factory=Timings)
     top_logprobs: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+
+    def add(self, piece: Piece) -> None:
+        """Take the next piece in."""
+        self.text += piece.text
+        if not piece.ends:
+            self.tokens.append(piece.token)
+            self.logprobs.append(piece.logprob)
+            self.top_logprobs.append(piece.top_logprobs)

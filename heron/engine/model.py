@@ -158,9 +158,7 @@ class Model:
             return pieces
         answer = Generation()
         for piece in pieces:
-            answer.text += piece.text
-            answer.tokens.append(piece.token)
-            answer.logprobs.append(piece.logprob)
+            answer.add(piece)
         answer.finish_reason, answer.timings = self.finish_reason, self.timings
         return answer
 
@@ -178,10 +176,8 @@ class Model:
             self.timings.first_token_seconds = self.timings.first_token_seconds or now
             self.timings.decode_seconds = now - self.timings.first_token_seconds
             self.finish_reason = answer.finish_reason or "length"
-            if piece is not None:
-                yield piece
+            yield piece
             if not answer.finish_reason:
-                assert piece is not None  # what ends without a piece has ended
                 logits = self._step([piece.token])
                 self.timings.decoded_tokens += 1
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from heron.engine.answer import Answer
 from heron.engine.generation import Generation, Piece, Timings
+from heron.engine.logprobs import PromptScores
 from heron.engine.prefix import CachedSequence
 from heron.errors import RequestError
 
@@ -51,6 +52,10 @@ class Work:
         """Why there is nothing to compute; empty where there is."""
         return ""
 
+    def scored(self, count: int) -> range:
+        """Which of the next ``count`` tokens give logits by which the token after them is scored."""
+        return range(0)
+
     def end(self, reason: str, error: Exception | None = None) -> None:
         """Nothing more will come. Who waits gets the error, if there is one."""
         raise NotImplementedError
@@ -65,6 +70,7 @@ class Request(Work):
 
     answer: Answer
     deliver: Deliver | None = None
+    scores: PromptScores | None = None  # of the prompt's tokens, where they are asked for
     finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
 
     def __post_init__(self) -> None:
@@ -75,10 +81,13 @@ class Request(Work):
 
     @property
     def over(self) -> str:
-        return self.answer.finish_reason
+        return "" if self.scores else self.answer.finish_reason
 
-    def take(self, piece: Piece | None) -> None:
-        """A piece that was generated; None where the end of the answer had no text."""
+    def scored(self, count: int) -> range:
+        return self.scores.rows(len(self.sequence.tokens), count, self.prompt_length) if self.scores else range(0)
+
+    def take(self, piece: Piece) -> None:
+        """A piece that was generated."""
         assert self.deliver is not None
         now = time.perf_counter() - self.arrived
         if self.timings.decoded_tokens == 0 and not self.timings.first_token_seconds:
@@ -86,9 +95,9 @@ class Request(Work):
         else:
             self.timings.decoded_tokens += 1
         self.timings.decode_seconds = now - self.timings.first_token_seconds
-        if piece is not None:
+        if not piece.ends:
             self.tokens.append(piece.token)
-            self.deliver(piece)
+        self.deliver(piece)
 
     def end(self, reason: str, error: Exception | None = None) -> None:
         """Nothing more will come. The reader gets the error, if there is one."""
@@ -108,14 +117,11 @@ class Request(Work):
 
     def result(self) -> Generation:
         """Wait for the whole answer. Raises what ended the request."""
-        pieces = list(self)
-        return Generation(
-            "".join(piece.text for piece in pieces),
-            [piece.token for piece in pieces],
-            [piece.logprob for piece in pieces],
-            self.finish_reason,
-            self.timings,
-        )
+        answer = Generation(timings=self.timings)
+        for piece in self:
+            answer.add(piece)
+        answer.finish_reason = self.finish_reason
+        return answer
 
 
 def checked(value: Any, name: str, least: int) -> int:

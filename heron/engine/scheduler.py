@@ -17,11 +17,15 @@ from heron.engine.request import Work
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them."""
+    """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them.
+
+    ``scored`` are those whose logits score the prompt's next token.
+    """
 
     request: Work
     tokens: list[int]
     last: bool
+    scored: range = range(0)
 
 
 class Scheduler:
@@ -62,7 +66,7 @@ class Scheduler:
     def _part(self, request: Work, left: list[int], count: int, taken: dict[str, int]) -> Part:
         for group, units in request.sequence.needs(count).items():
             taken[group] = taken.get(group, 0) + units
-        return Part(request, left[:count], count == len(left))
+        return Part(request, left[:count], count == len(left), request.scored(count))
 
     def _fits(self, request: Work, count: int, taken: dict[str, int]) -> bool:
         """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""

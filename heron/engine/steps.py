@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heron.backends.base import Executable, Result
 from heron.engine.cache import next_step, reading_step
@@ -81,7 +82,7 @@ class Steps:
         for part in parts:
             if part.request.source and not part.request.sequence.tokens:
                 self._executable.run("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
-        steps = [(part.request.sequence, part.tokens, [len(part.tokens) - 1] if _chooses(part) else []) for part in parts]
+        steps = [(part.request.sequence, part.tokens, _rows(part)) for part in parts]
         vectors = any(isinstance(part.request, Text) for part in parts)
         return self._executable.run("forward", next_step(steps), ("logits", "normed") if vectors else ("logits",))
 
@@ -95,20 +96,25 @@ class Steps:
                 request.take(len(request.sequence.tokens) - len(part.tokens), result["normed"][at : at + len(part.tokens)].copy())
                 if part.last:
                     self._finish(request)
-            elif isinstance(request, Request) and part.last:
-                self._choose(request, result, row)
-                row += 1
+            elif isinstance(request, Request):
+                rows = slice(row, row := row + len(_rows(part)))
+                self._read(part, request, np.asarray(result["logits"][rows]), bool(result.nonfinite[rows].any()))
             at += len(part.tokens)
 
-    def _choose(self, request: Request, result: Result, row: int) -> None:
+    def _read(self, part: Part, request: Request, logits: NDArray[np.float32], damaged: bool) -> None:
+        """Score the prompt by the logits of a part's rows, and choose the next token by the last of them."""
         try:
-            if result.nonfinite[row]:
+            if damaged:
                 raise BackendError("the model computed logits that are not finite; its weights may be damaged")
-            request.take(request.answer.push(np.asarray(result["logits"][row])))
+            if request.scores is not None and part.scored:
+                after = len(request.sequence.tokens) - len(part.tokens) + 1
+                request.scores.add(logits[: len(part.scored)], request.tokens[after + part.scored.start : after + part.scored.stop])
+            if part.last and not request.answer.finish_reason:
+                request.take(request.answer.push(logits[-1]))
         except Exception as error:
             self.end(request, "error", error)
             return
-        if request.answer.finish_reason:
+        if part.last and request.answer.finish_reason:
             self.end(request, request.answer.finish_reason)
 
     def _finish(self, text: Text) -> None:
@@ -119,6 +125,7 @@ class Steps:
             text.end("error", error)
 
 
-def _chooses(part: Part) -> bool:
-    """Whether a token is chosen after the part's last one."""
-    return part.last and isinstance(part.request, Request)
+def _rows(part: Part) -> list[int]:
+    """Which of a part's tokens give logits: those that score the prompt, and the last one, after which a token is chosen."""
+    chooses = part.last and isinstance(part.request, Request)
+    return [*part.scored, len(part.tokens) - 1] if chooses else [*part.scored]
