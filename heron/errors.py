@@ -37,6 +37,10 @@ class RequestTimeout(RequestError):
     """A request was not answered in the time that it was given."""
 
 
+class EngineClosed(RequestError):
+    """The engine was closed before a request was answered."""
+
+
 class TemplateError(RequestError):
     """A chat template is invalid, ran too long, printed too much, or refused the conversation."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,10 @@ from heron.engine.prefix import CachedSequence, PrefixCache
 from heron.engine.request import Deliver, Request, Work, checked
 from heron.engine.sampling import SamplingParams
 from heron.engine.scheduler import Scheduler
+from heron.engine.statistics import Snapshot, doing
 from heron.engine.steps import Steps
 from heron.engine.vectors import Text
-from heron.errors import BackendError, RequestError
+from heron.errors import BackendError, EngineClosed, QueueFull, RequestError
 
 
 class Engine:
@@ -31,13 +34,28 @@ class Engine:
     ``max_seqs`` requests are computed beside each other, others wait. ``kv_cache_size`` is the cache's size in tokens (0: room for
     ``max_seqs`` whole contexts, or as much of it as fits in half of the free memory). ``step_tokens`` bounds how much of
     prompts one step computes: more reads prompts faster, less lets others' answers come more evenly. With ``prefix_cache`` what
-    prompts have in common is computed once. An encoder's engine gives vectors alone.
+    prompts have in common is computed once. Where ``max_queue`` (0: any number) wait beside those that are computed, ``submit``
+    raises QueueFull; ``request_timeout`` is how many seconds a request has, from ``submit`` to its end, before it gets
+    RequestTimeout. An encoder's engine gives vectors alone.
     """
 
     def __init__(
-        self, model: Model, *, max_seqs: int = 16, kv_cache_size: int = 0, step_tokens: int = 256, prefix_cache: bool = True
+        self,
+        model: Model,
+        *,
+        max_seqs: int = 16,
+        kv_cache_size: int = 0,
+        step_tokens: int = 256,
+        prefix_cache: bool = True,
+        max_queue: int = 0,
+        request_timeout: float = math.inf,
     ) -> None:
-        for value, name, least in ((max_seqs, "max_seqs", 1), (step_tokens, "step_tokens", 1), (kv_cache_size, "kv_cache_size", 0)):
+        for value, name, least in (
+            (max_seqs, "max_seqs", 1),
+            (step_tokens, "step_tokens", 1),
+            (kv_cache_size, "kv_cache_size", 0),
+            (max_queue, "max_queue", 0),
+        ):
             checked(value, name, least)
         self.model, executable = model, model.executable
         budget = Budget(executable.state_groups, model.context_length, max_seqs, step_tokens)
@@ -48,6 +66,7 @@ class Engine:
         self.cache = PrefixCache(executable.state_groups, units)
         self._prefix_cache = prefix_cache
         self.scheduler = Scheduler(self.cache, step_tokens, max_seqs)
+        self._max_queue, self._request_timeout = max_queue, request_timeout
         self._steps = Steps(executable, self.scheduler, "encode" in model.graph_model.entries)
         self._changed = threading.Condition()
         self._arrived: list[Work] = []
@@ -96,7 +115,13 @@ class Engine:
     def _arrive(self, works: SequenceOf[Work]) -> None:
         with self._changed:
             if self._closed:
-                raise RequestError("the engine is closed")
+                raise EngineClosed("the engine is closed")
+            held = len(self._arrived) + sum(1 for _ in self._steps.works())
+            if self._max_queue and held >= self._max_queue + self.scheduler.max_seqs:
+                waiting, retry_after = held - self.scheduler.max_seqs, held * self._steps.statistics.pace
+                raise QueueFull(f"{waiting} requests wait already, and no more may; ask again later", retry_after)
+            for work in works:
+                work.deadline = work.arrived + self._request_timeout
             self._arrived += works
             self._changed.notify()
 
@@ -234,10 +259,19 @@ class Engine:
             arrived, self._arrived = self._arrived, []
         for work in arrived:
             self._steps.add(work)
-        for work in self._steps.works():
-            if work.cancelled:
-                self._steps.end(work, "cancelled")
+        self._steps.end_overdue()
         return self._steps.compute()
+
+    def snapshot(self) -> Snapshot:
+        """What it is doing and what it has done; from any thread, at any time."""
+        waiting, running, arrived = self._steps.waiting(), list(self.scheduler.running), list(self._arrived)
+        return Snapshot(
+            waiting=tuple(doing(work, False) for work in [*waiting, *arrived]),
+            running=tuple(doing(work, True) for work in running),
+            units={name: (self.cache.in_use(name), self.cache.total(name)) for name in self.cache.groups},
+            preemptions=self.scheduler.preemptions,
+            statistics=deepcopy(self._steps.statistics),
+        )
 
     def close(self) -> None:
         """End all requests and the thread. The model goes on with a cache of its own."""
@@ -246,7 +280,7 @@ class Engine:
             self._changed.notify()
         if self._thread is not None:
             self._thread.join()
-        self._end_all("cancelled", RequestError("the engine was closed"))
+        self._end_all("cancelled", EngineClosed("the engine was closed"))
         self.model.allocate()
 
     def __enter__(self) -> Engine:

@@ -53,7 +53,11 @@ class PrefixCache(Cache):
 
     def in_use(self, group: str) -> int:
         """Units that sequences hold."""
-        return len(self._owners[group]) - 1 - self.available(group)
+        return self.total(group) - self.available(group)
+
+    def total(self, group: str) -> int:
+        """Units that sequences can hold, all together."""
+        return len(self._owners[group]) - 1
 
     def holds(self, group: str, key: Key) -> bool:
         return key in self._named[group]

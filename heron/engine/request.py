@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections.abc import Callable, Iterator
@@ -30,12 +31,13 @@ class Work:
     source: list[int] = field(default_factory=list)
     priority: int = 0  # the lowest number is served first
     number: int = field(default_factory=lambda: next(_numbers))
+    deadline: float = math.inf  # by time.perf_counter()
     cancelled: bool = False
     preemptions: int = 0
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:
-        self.prompt_length = len(self.tokens)
+        self.prompt_length, self.arrived = len(self.tokens), time.perf_counter()
 
     @property
     def order(self) -> tuple[int, int]:
@@ -75,7 +77,6 @@ class Request(Work):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.arrived = time.perf_counter()
         self._pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
         self.deliver = self.deliver or self._pieces.put
 
@@ -86,10 +87,11 @@ class Request(Work):
     def scored(self, count: int) -> range:
         return self.scores.rows(len(self.sequence.tokens), count, self.prompt_length) if self.scores else range(0)
 
-    def take(self, piece: Piece) -> None:
-        """A piece that was generated."""
+    def take(self, piece: Piece) -> float:
+        """A piece that was generated. Returns the seconds since the one before, or since the request came."""
         assert self.deliver is not None
         now = time.perf_counter() - self.arrived
+        before = self.timings.first_token_seconds + self.timings.decode_seconds
         if self.timings.decoded_tokens == 0 and not self.timings.first_token_seconds:
             self.timings.first_token_seconds = now
         else:
@@ -98,6 +100,7 @@ class Request(Work):
         if not piece.ends:
             self.tokens.append(piece.token)
         self.deliver(piece)
+        return now - before
 
     def end(self, reason: str, error: Exception | None = None) -> None:
         """Nothing more will come. The reader gets the error, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,8 +12,9 @@ from heron.backends.base import Executable, Result
 from heron.engine.cache import next_step, reading_step
 from heron.engine.request import Request, Work
 from heron.engine.scheduler import Part, Scheduler
+from heron.engine.statistics import Statistics
 from heron.engine.vectors import Text, Texts
-from heron.errors import BackendError, HeronError
+from heron.errors import BackendError, HeronError, RequestTimeout
 
 
 class Steps:
@@ -21,10 +23,11 @@ class Steps:
     def __init__(self, executable: Executable, scheduler: Scheduler, reads: bool) -> None:
         self._executable, self._scheduler, self._reads = executable, scheduler, reads
         self._texts = Texts(executable)
+        self.statistics = Statistics()
 
     def add(self, work: Work) -> None:
         if work.over:
-            work.end(work.over)
+            self.end(work, work.over)
         elif self._reads and isinstance(work, Text):
             self._texts.add(work)
         else:
@@ -32,7 +35,10 @@ class Steps:
 
     def works(self) -> Iterator[Work]:
         """All that is waited for."""
-        yield from [*self._scheduler.waiting, *self._scheduler.running, *self._texts.waiting]
+        yield from [*self.waiting(), *self._scheduler.running]
+
+    def waiting(self) -> list[Work]:
+        return [*self._scheduler.waiting, *self._texts.waiting]
 
     def busy(self) -> bool:
         return next(self.works(), None) is not None
@@ -40,7 +46,18 @@ class Steps:
     def end(self, work: Work, reason: str, error: Exception | None = None) -> None:
         """Let a request go, and say why."""
         self._forget(work)
+        self.statistics.end(work, reason)
         work.end(reason, error)
+
+    def end_overdue(self) -> None:
+        """Let those go that were cancelled, or whose time is over."""
+        now = time.perf_counter()
+        for work in self.works():
+            if work.cancelled:
+                self.end(work, "cancelled")
+            elif now > work.deadline:
+                given = work.deadline - work.arrived
+                self.end(work, "error", RequestTimeout(f"the request was not answered in {given:g} s, the time it was given"))
 
     def _forget(self, work: Work) -> None:
         self._scheduler.remove(work)
@@ -110,7 +127,8 @@ class Steps:
                 after = len(request.sequence.tokens) - len(part.tokens) + 1
                 request.scores.add(logits[: len(part.scored)], request.tokens[after + part.scored.start : after + part.scored.stop])
             if part.last and not request.answer.finish_reason:
-                request.take(request.answer.push(logits[-1]))
+                seconds = request.take(request.answer.push(logits[-1]))
+                self.statistics.token(request, seconds)
         except Exception as error:
             self.end(request, "error", error)
             return
@@ -119,10 +137,13 @@ class Steps:
 
     def _finish(self, text: Text) -> None:
         self._forget(text)
+        self.statistics.prompt(text)
         try:
             text.finish()
         except Exception as error:
-            text.end("error", error)
+            self.end(text, "error", error)
+        else:
+            self.statistics.end(text, "vector")
 
 
 def _rows(part: Part) -> list[int]:

@@ -24,6 +24,7 @@ class Text(Work):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.timings.prompt_tokens = len(self.tokens)
         self.future.set_running_or_notify_cancel()  # only an engine cancels it
         self._hidden: list[Vector] = []
 
