@@ -21,30 +21,45 @@ std::int64_t stored_bytes(Storage storage, std::int64_t n) {
 }  // namespace
 
 Attending::Attending(const Attention& attention, const Frame& frame)
-    : a_(attention), f_(frame), dim_(a_.query.columns()), value_dim_(a_.output.columns()), heads_(f_.size(a_.query.shape[1])) {
+    : a_(attention), f_(frame), dim_(a_.dim + a_.rest_dim), value_dim_(a_.value_dim), heads_(a_.heads) {
     if (a_.key_field >= 0) {
-        const StateField& keys = f_.runtime.fields[static_cast<std::size_t>(a_.key_field)];
-        const StateField& values = f_.runtime.fields[static_cast<std::size_t>(a_.value_field)];
-        group_ = &f_.runtime.groups[static_cast<std::size_t>(keys.group)];
-        table_ = &f_.batch.tables[static_cast<std::size_t>(keys.group)];
-        keys_ = {keys.storage, keys.data, keys.bytes, stored_bytes(keys.storage, dim_)};
-        values_ = {values.storage, values.data, values.bytes, stored_bytes(values.storage, value_dim_)};
-    } else {
-        const std::int64_t shared = f_.size(a_.key.shape[1]);
-        keys_ = {Storage::f32, nullptr, shared * dim_ * 4, dim_ * 4};  // run() knows where they lie
-        values_ = {Storage::f32, nullptr, shared * value_dim_ * 4, value_dim_ * 4};
+        const int group = f_.runtime.fields[static_cast<std::size_t>(a_.key_field)].group;
+        group_ = &f_.runtime.groups[static_cast<std::size_t>(group)];
+        table_ = &f_.batch.tables[static_cast<std::size_t>(group)];
+        keys_ = stored(a_.key_field, a_.dim), values_ = stored(a_.value_field, value_dim_);
+        if (a_.rest_field >= 0) rest_ = stored(a_.rest_field, a_.rest_dim);
+    } else {  // run() is told where they lie
+        keys_ = {Storage::f32, nullptr, a_.key_heads * dim_ * 4, dim_ * 4, static_cast<int>(dim_)};
+        values_ = {Storage::f32, nullptr, a_.key_heads * value_dim_ * 4, value_dim_ * 4, static_cast<int>(value_dim_)};
     }
-    if (a_.slopes && f_.batch.parents) throw ProgramError("attention by distance cannot follow a tree of drafts");
+    if ((a_.slopes || a_.reach) && f_.batch.parents) throw ProgramError("attention by distance cannot follow a tree of drafts");
     key_heads_ = keys_.entry_bytes / keys_.row_bytes;
     share_ = heads_ / key_heads_;
     tile_tokens_ = std::max<std::int64_t>(1, TILE_ROWS / share_);
+    std::int64_t longest = 0;
     for (std::int64_t s = 0; s < f_.symbols[SEQUENCES]; ++s) {
         longest_context_ = std::max(longest_context_, context(s));
-        rows_ = std::max(rows_, std::min(tile_tokens_, length(s)) * share_);
+        longest = std::max(longest, length(s));
         tiles_ += (length(s) + tile_tokens_ - 1) / tile_tokens_;
     }
     spans_ = (longest_context_ + SPAN - 1) / SPAN;
+    cut_heads();
+    rows_ = std::min(tile_tokens_, longest) * share_;
     choose_bundle();
+}
+
+Attending::Stored Attending::stored(int field, std::int64_t dim) const {
+    const StateField& at = f_.runtime.fields[static_cast<std::size_t>(field)];
+    return {at.storage, at.data, at.bytes, stored_bytes(at.storage, dim), static_cast<int>(dim)};
+}
+
+// Where there are fewer items than threads, the query heads that share a key are divided among them.
+void Attending::cut_heads() {
+    std::int64_t parts = 1;
+    while (tiles_ * key_heads_ * spans_ * parts < f_.pool.size() && share_ % (2 * parts) == 0 && share_ / (2 * parts) >= LEAST_SHARE) parts *= 2;
+    cut_ = parts;
+    key_heads_ *= parts;
+    share_ /= parts;
 }
 
 // As many key heads to an item as leave enough items for the threads.
@@ -95,8 +110,8 @@ Attending::Workspace Attending::workspace(int worker) const {
 float* Attending::partial(std::int64_t i, std::int64_t span) const { return partials_ + (i * spans_ + span) * rows_ * (value_dim_ + 2); }
 
 void Attending::lay_tiles() {
-    tile_ = reinterpret_cast<Tile*>(f_.scratch);
-    workspaces_ = reinterpret_cast<float*>(f_.scratch + tile_bytes());
+    tile_ = reinterpret_cast<Tile*>(at_.scratch);
+    workspaces_ = reinterpret_cast<float*>(at_.scratch + tile_bytes());
     partials_ = workspaces_ + f_.pool.size() * workspace_floats();
     Tile* next = tile_;
     for (std::int64_t s = 0; s < f_.symbols[SEQUENCES]; ++s) {
@@ -113,10 +128,11 @@ Attending::Item Attending::item(std::int64_t i) const {
     return {tile, i % bundles * bundle_, tile.count * share_, tile.count * share_ * bundle_};
 }
 
-void Attending::run() {
+void Attending::run(const Operands& operands) {
+    at_ = operands;
     if (!group_) {
-        keys_.data = reinterpret_cast<const char*>(f_.f32(a_.key));
-        values_.data = reinterpret_cast<const char*>(f_.f32(a_.value));
+        keys_.data = reinterpret_cast<const char*>(at_.key);
+        values_.data = reinterpret_cast<const char*>(at_.value);
     }
     lay_tiles();
     const std::int64_t cost = (dim_ + value_dim_) * std::min(SPAN, longest_context_) * (4 * bundle_ + rows_) / 16;  // of a span
@@ -215,9 +231,18 @@ void Attending::hide_other_branches(float* score, std::int64_t token, std::int64
 }
 
 // To scores of the keys at [begin, begin + n): less, the farther they are from the query's place (ALiBi).
-void Attending::add_distances(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const {
+void Attending::add_slopes(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const {
     const float slope = a_.slopes->values[static_cast<std::size_t>(head)];
     for (std::int64_t i = 0; i < n; ++i) score[i] -= slope * static_cast<float>(std::abs(begin + i - place));
+}
+
+// To the same the bias of each key's distance, which beyond the reach stays as it is there (Raffel et al. 2020).
+void Attending::add_biases(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const {
+    const float* bias = a_.biases.data() + head * (2 * a_.reach + 1) + a_.reach;  // of distance 0
+    const std::int64_t first = begin - place, near = std::clamp<std::int64_t>(-a_.reach - first, 0, n), far = std::clamp<std::int64_t>(a_.reach - first, near, n);
+    f_.kernels.add_scalar(score, score, bias[-a_.reach], near);
+    f_.kernels.add(score + near, score + near, bias + first + near, far - near);
+    f_.kernels.add_scalar(score + far, score + far, bias[a_.reach], n - far);
 }
 
 // One span of one item
@@ -227,11 +252,14 @@ std::int64_t Attending::head_of(const Item& it, std::int64_t row) const {
 }
 
 void Attending::load_queries(const Item& it, float* q) const {
-    const std::int64_t n = share_ * dim_;
-    for (std::int64_t head = it.head; head < it.head + bundle_; ++head) {
-        for (std::int64_t t = it.tile.first; t < it.tile.first + it.tile.count; ++t, q += n) {
-            std::memcpy(q, f_.f32(a_.query) + (t * heads_ + head * share_) * dim_, static_cast<std::size_t>(n) * sizeof(float));
-        }
+    const auto copy = [&](const float* from, std::int64_t row, std::int64_t n) {
+        std::memcpy(q, from + row * n, static_cast<std::size_t>(n) * sizeof(float));
+        q += n;
+    };
+    for (std::int64_t row = 0; row < it.rows; ++row) {
+        const std::int64_t at = (it.tile.first + row % it.rows_a_head / share_) * heads_ + head_of(it, row);
+        copy(at_.query, at, a_.dim);
+        if (a_.rest_dim) copy(at_.query_rest, at, a_.rest_dim);
     }
 }
 
@@ -256,13 +284,17 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
     const auto [first, last] = seen_by(it.tile);
     const std::int64_t begin = std::max(first, span * SPAN), end = std::min(last, (span + 1) * SPAN), n = std::max<std::int64_t>(0, end - begin);
     const int rows = static_cast<int>(it.rows_a_head), dim = static_cast<int>(dim_), value_dim = static_cast<int>(value_dim_);
+    const void* rows_at[CHUNK];
+    const auto find = [&](const Stored& in, std::int64_t at, int count, std::int64_t head) {
+        in.find(rows_at, w.entry + at, count, (it.head + head) / cut_);
+        return rows_at;
+    };
     if (n > 0) find_entries(it.tile.s, begin, end, w.entry);
-    const void* stored[CHUNK];
     for (std::int64_t at = 0; at < n; at += CHUNK) {
         const int count = static_cast<int>(std::min<std::int64_t>(CHUNK, n - at));
         for (std::int64_t head = 0, row = 0; head < bundle_; ++head, row += rows) {
-            keys_.find(stored, w.entry + at, count, it.head + head);
-            f_.kernels.load_keys(keys_.storage, w.keys, stored, count, dim);
+            f_.kernels.load_keys(keys_.storage, w.keys, find(keys_, at, count, head), count, keys_.dim);
+            if (rest_.dim) f_.kernels.load_keys(rest_.storage, w.keys + keys_.dim * CHUNK, find(rest_, at, count, head), count, rest_.dim);
             f_.kernels.scores(w.score + row * SPAN + at, SPAN, w.q + row * dim, rows, w.keys, count, dim, a_.scale, a_.softcap);
         }
     }
@@ -270,7 +302,8 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
         const std::int64_t token = it.tile.first + row % rows / share_;
         const auto [from, to] = seen(token, it.tile.s);
         float* score = w.score + row * SPAN;
-        if (a_.slopes) add_distances(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
+        if (a_.reach) add_biases(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
+        if (a_.slopes) add_slopes(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
         if (f_.batch.parents) hide_other_branches(score, token, it.tile.s, begin, end);
         w.low[row] = static_cast<int>(std::clamp<std::int64_t>(from - begin, 0, n));
         w.high[row] = static_cast<int>(std::clamp<std::int64_t>(to - begin, w.low[row], n));
@@ -280,8 +313,7 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
     for (std::int64_t at = 0; at < n; at += CHUNK) {
         const int count = static_cast<int>(std::min<std::int64_t>(CHUNK, n - at));
         for (std::int64_t head = 0, row = 0; head < bundle_; ++head, row += rows) {
-            values_.find(stored, w.entry + at, count, it.head + head);
-            f_.kernels.load_values(values_.storage, w.values, stored, count, value_dim);
+            f_.kernels.load_values(values_.storage, w.values, find(values_, at, count, head), count, value_dim);
             f_.kernels.accumulate(acc + row * value_dim_, w.score + row * SPAN + at, SPAN, rows, w.values, count, value_dim, w.low + row,
                                   w.high + row, static_cast<int>(at));
         }
@@ -312,7 +344,7 @@ void Attending::finish_rows(const Item& it, const Workspace& w) const {
             const float sink = a_.sinks->values[static_cast<std::size_t>(head)];
             f_.kernels.merge(w.largest + row, w.total + row, acc, sink, 1.0f, w.part_acc, static_cast<int>(value_dim_));
         }
-        f_.kernels.mul_scalar(f_.f32(a_.output) + (token * heads_ + head) * value_dim_, acc, 1.0f / w.total[row], value_dim_);
+        f_.kernels.mul_scalar(at_.output + (token * heads_ + head) * value_dim_, acc, 1.0f / w.total[row], value_dim_);
     }
 }
 

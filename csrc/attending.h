@@ -15,13 +15,23 @@
 namespace heron {
 
 struct Attention {
-    Value query, output;
-    Value key, value;                        // of this step; only where no state is read
-    int key_field = -1, value_field = -1;  // of the state
+    std::int64_t heads = 0, dim = 0, value_dim = 0;            // of queries; rest_dim further elements may lie apart
+    std::int64_t key_heads = 0, rest_dim = 0;                  // without a state
+    int key_field = -1, rest_field = -1, value_field = -1;     // of the state
     float scale = 1, softcap = 0;
     bool causal = true;
     std::int64_t window = 0;
     WeightPtr sinks, slopes;
+    std::vector<float> biases;  // [heads, 2 reach + 1] by the key's distance, which is -reach at least and reach at most; or none
+    std::int64_t reach = 0;
+};
+
+// Where a step's values lie. `query_rest` goes with rest_dim; `key` and `value` where no state is read. The output may
+// take the queries' place.
+struct Operands {
+    const float *query, *query_rest, *key, *value;
+    float* output;
+    char* scratch;
 };
 
 class Attending {
@@ -29,11 +39,12 @@ public:
     Attending(const Attention& attention, const Frame& frame);
 
     std::int64_t scratch() const;  // bytes
-    void run();
+    void run(const Operands& operands);
 
 private:
     static constexpr std::int64_t SPAN = 256;          // keys
     static constexpr std::int64_t TILE_ROWS = 64;      // queries of one item, at most (but for those of one token and key head)
+    static constexpr std::int64_t LEAST_SHARE = 4;     // query heads of an item, where those that share a key are divided
     static constexpr std::int64_t ITEMS_A_THREAD = 4;  // with fewer items than this, spans are computed in parallel
 
     // Tokens [first, first + count) of sequence s.
@@ -41,11 +52,12 @@ private:
         std::int32_t s, first, count;
     };
 
-    // Keys or values: rows by entry and head.
+    // Keys or values: rows of `dim` elements by entry and head.
     struct Stored {
         Storage storage;
         const char* data;
         std::int64_t entry_bytes, row_bytes;
+        int dim;
 
         void find(const void** rows, const std::int64_t* entry, int count, std::int64_t head) const {
             for (int i = 0; i < count; ++i) rows[i] = data + entry[i] * entry_bytes + head * row_bytes;
@@ -74,6 +86,8 @@ private:
     std::int64_t tile_bytes() const;
     std::int64_t workspace_floats() const;
     Workspace workspace(int worker) const;
+    Stored stored(int field, std::int64_t dim) const;
+    void cut_heads();
     void choose_bundle();
     void lay_tiles();
     Item item(std::int64_t i) const;
@@ -82,7 +96,8 @@ private:
     Range seen(std::int64_t token, std::int64_t s) const;
     Range seen_by(const Tile& tile) const;
     std::int64_t depth(std::int64_t token, std::int64_t s) const;
-    void add_distances(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const;
+    void add_slopes(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const;
+    void add_biases(float* score, std::int64_t head, std::int64_t place, std::int64_t begin, std::int64_t n) const;
     void hide_other_branches(float* score, std::int64_t token, std::int64_t s, std::int64_t begin, std::int64_t end) const;
 
     void load_queries(const Item& item, float* q) const;
@@ -100,13 +115,15 @@ private:
     const Attention& a_;
     const Frame& f_;
     std::int64_t dim_, value_dim_, heads_, key_heads_ = 0, share_ = 0;  // share_ query heads read one key head
+    std::int64_t cut_ = 1;                                              // key_heads_ counts each as so many, share_ is of one of these
     std::int64_t tile_tokens_ = 0, tiles_ = 0, rows_ = 0;               // rows_ is the most that an item has
     std::int64_t longest_context_ = 0, spans_ = 0;
     std::int64_t bundle_ = 1, items_ = 0;
     bool spans_apart_ = false;
     const Group* group_ = nullptr;
     const Table* table_ = nullptr;
-    Stored keys_{}, values_{};
+    Stored keys_{}, rest_{}, values_{};
+    Operands at_{};
     Tile* tile_ = nullptr;
     float *workspaces_ = nullptr, *partials_ = nullptr;
 };

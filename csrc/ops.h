@@ -15,6 +15,11 @@ void add_recurrent_kernels(Kernels& table);
 
 inline WeightPtr weight_of(const Node& node, std::size_t i) { return i < node.weights.size() ? node.weights[i] : nullptr; }
 
+// How the node's products take their activations.
+inline Mode mode_of(const Node& node) { return node.attributes.number("f32") != 0 ? Mode::f32 : Mode::int8; }
+
+inline std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }  // to whole cache lines
+
 // Where the rows of an operand lie that stretches to another shape, by numpy's rule.
 class Broadcast {
 public:

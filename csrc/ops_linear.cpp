@@ -9,16 +9,12 @@ namespace {
 constexpr std::int64_t ITEM_WORK = 1 << 16;  // bytes of weights times tokens in a work item, at least: several microseconds
 constexpr std::int64_t ITEMS_A_THREAD = 8;
 
-std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 // Panels in a work item: as many as are worth handing out, few enough that every thread gets several items.
 std::int64_t panels_an_item(const Frame& f, const PackedMatrix& matrix, std::int64_t tokens) {
     const std::int64_t least = ITEM_WORK / (matrix.layout->panel_bytes(matrix.k) * tokens) + 1;
     const std::int64_t panels = std::max(least, matrix.panels() / (f.pool.size() * ITEMS_A_THREAD));
     return (panels + PANELS_TOGETHER - 1) / PANELS_TOGETHER * PANELS_TOGETHER;
 }
-
-Mode mode_of(const Node& node) { return node.attributes.number("f32") != 0 ? Mode::f32 : Mode::int8; }
 
 // y = x W' + bias, for W one of several matrices that share an input.
 struct Branch {
@@ -93,10 +89,7 @@ Instruction instruction_of(std::shared_ptr<const Products> products) {
     return {[=](Frame& f) { products->run(f); }, [=](const Frame& f) { return products->scratch(f); }};
 }
 
-Instruction linear(const Node& node, Shared&) {
-
-    return instruction_of(std::make_shared<const Branches>(node, 1));
-}
+Instruction linear(const Node& node, Shared&) { return instruction_of(std::make_shared<const Branches>(node, 1)); }
 
 Instruction packed_linear(const Node& node, Shared&) { return instruction_of(std::make_shared<const Branches>(node, node.outputs.size())); }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import parity
 import pytest
 from encoded import Encoded, differences
@@ -18,7 +20,9 @@ OPTIONS = Options(kv_dtype="f32", activations="f32", threads=2)
 
 
 def prepare(model: Model, options: Options) -> Executable:
-    return native.prepare(model, options=options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing falls back to the reference
+        return native.prepare(model, options=options)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""T5 on the reference backend against transformers: two entries, cross states, relative bias."""
+"""T5 against transformers: two entries, cross states, relative bias."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tiny_gguf import write_tiny
 from tiny_models import T5
 
 import heron
+from heron.backends import native
+from heron.backends.base import Options
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
@@ -32,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "not scaled": {"feed_forward_proj": "relu", "scale_decoder_outputs": False},
 }
 SOURCES = [parity.prompt(61, 33, 1), parity.prompt(61, 5, 2), parity.prompt(61, 19, 3)]
+WAYS = (parity.whole, parity.chunks, parity.one_by_one)
 TARGETS = [[0, *parity.prompt(61, length, length)] for length in (34, 27, 13)]
 
 
@@ -66,7 +69,7 @@ class WithSources(parity.Runner):
 
 
 @pytest.mark.covers("logits", "reference")
-@pytest.mark.parametrize("way", [parity.whole, parity.chunks, parity.one_by_one])
+@pytest.mark.parametrize("way", WAYS)
 def test_every_way_of_decoding_gives_transformers_logits(made: parity.Tiny, way: Any) -> None:
     got = way(WithSources(build_model(Checkpoint(made.folder))), TARGETS[0])
     assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
@@ -77,6 +80,17 @@ def test_a_ragged_mixture_reads_each_its_own_source(made: parity.Tiny) -> None:
     results = parity.ragged(WithSources(build_model(Checkpoint(made.folder))), TARGETS)
     for s, got in enumerate(results):
         assert parity.difference(got, expected(made, s)) <= parity.TOLERANCE
+
+
+@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
+@pytest.mark.covers("logits", "native")
+def test_natively_the_same_bits_however_it_is_decoded(made: parity.Tiny) -> None:
+    model = build_model(Checkpoint(made.folder))
+    options = Options(kv_dtype="f32", activations="f32", threads=2)
+    got, *others = (way(WithSources(model, lambda m, _: native.prepare(m, options=options)), TARGETS[0]) for way in WAYS)
+    assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
+    for other in others:
+        np.testing.assert_array_equal(other, got)
 
 
 @pytest.mark.covers("keys", "reference")

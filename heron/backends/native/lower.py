@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from heron import _core
 from heron.backends.native.weights import NativeWeights, matrices_of
 from heron.graph.builder import Builder
 from heron.graph.dims import Dim, Size
-from heron.graph.graph import Graph, Node, State, Value
+from heron.graph.graph import Graph, Node, State, Value, Weight
 from heron.graph.ops import OPS
 from heron.graph.passes.plan import ALIASES, plan
 from heron.graph.passes.rewrite import keep, rewrite
@@ -28,8 +30,7 @@ NATIVE_OPS = frozenset(_core.native_ops())
 
 #: What the native kernels of some ops leave to the reference.
 DECLINES: dict[str, Callable[[Node], bool]] = {
-    "attend": lambda node: len(node.weights) > 1 and node.weights[1] is not None,  # a relative bias
-    "attention": lambda node: len(node.weights) > 1 and node.weights[1] is not None,
+    "latent_attend": lambda node: node.attrs["form"] == "expanded",
     "glu": lambda node: node.inputs[0].shape != node.inputs[1].shape,
 }
 
@@ -145,4 +146,15 @@ def _attributes(node: Node, activations: str) -> tuple[dict[str, float], dict[st
             numbers[name] = float(value)
         elif all(isinstance(item, int) for item in value):
             lists[name] = list(value)
+    if node.op in ("attend", "attention") and len(node.weights) > 1 and node.weights[1] is not None:
+        lists["buckets"] = _buckets(node, node.weights[1])
     return numbers, words, lists
+
+
+def _buckets(node: Node, bias: Weight) -> list[int]:
+    """The bucket of a relative bias [buckets, H] for each distance up to where buckets end, on both sides."""
+    from heron.backends.reference.attention import relative_buckets
+
+    reach = node.attrs["max_distance"]
+    distances = np.arange(-reach, reach + 1, dtype=np.int32)
+    return [int(i) for i in relative_buckets(distances, bias.shape[0], reach, node.attrs["bidirectional"])]
