@@ -9,10 +9,18 @@ from heron.engine.cache import units_for
 from heron.engine.memory import available_bytes
 from heron.engine.model import CONTEXT_SHARE
 
+#: Slots of recurrent states for each sequence, beside its own, and the part of the free memory that they may take.
+SPARE_SLOTS = 4
+SPARE_SHARE = 0.1
+
 
 @dataclass(frozen=True)
 class Budget:
-    """For ``max_seqs`` sequences of up to ``context`` tokens, in steps of up to ``step_tokens`` of a prompt."""
+    """For ``max_seqs`` sequences of up to ``context`` tokens, in steps of up to ``step_tokens`` of a prompt.
+
+    Recurrent states are kept for later prompts, and after each draft, in slots beside the sequences' own: SPARE_SLOTS for each, if
+    a share of the free memory holds so many.
+    """
 
     groups: tuple[StateGroup, ...]
     context: int
@@ -26,7 +34,8 @@ class Budget:
     def _units(self, group: StateGroup, tokens: int) -> int:
         """A window never needs more than its own of each sequence."""
         if group.kind == "slot":
-            return 1 + self.max_seqs
+            spare = int(SPARE_SHARE * available_bytes()) // max(1, group.unit_bytes)
+            return 1 + self.max_seqs + max(1, min(SPARE_SLOTS * self.max_seqs, spare))
         alone = units_for(group, min(tokens, self.context), self.step_tokens) - 1
         return 1 + min(-(-tokens // group.block_size) + 2, alone * self.max_seqs)
 

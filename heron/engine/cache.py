@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -33,6 +34,10 @@ class Cache:
     def give(self, group: str, units: Iterable[int]) -> None:
         self._free[group].extend(units)
 
+    def available(self, group: str) -> int:
+        """Units that ``take`` can still give."""
+        return len(self._free[group])
+
 
 def units_for(group: StateGroup, context: int, step: int) -> int:
     """Units that one sequence of up to ``context`` tokens needs, in steps of up to ``step`` tokens, the null unit included."""
@@ -50,7 +55,10 @@ class Sequence:
         self.tokens: list[int] = []
         self._blocks: dict[str, list[int]] = {name: [] for name, g in cache.groups.items() if g.kind == "token"}
         self._start = dict.fromkeys(self._blocks, 0)  # blocks given back from the front, for windows
-        self._slot = {name: 0 for name, g in cache.groups.items() if g.kind == "slot"}
+        self.recurrent = next((name for name, g in cache.groups.items() if g.kind == "slot"), "")  # a model has one such group at most
+        self._slot = 0  # holds the state after all tokens; 0 is none
+        self._resumed = 0  # the slot that the last step resumes from
+        self._saved: dict[int, int] = {}  # slots that hold the state after so many tokens, fewer than all
         self._cross: dict[str, list[int]] = {name: [] for name, g in cache.groups.items() if g.kind == "cross"}
         self._source_length = 0
 
@@ -70,7 +78,7 @@ class Sequence:
             self.cache.give(name, blocks[need:])
             blocks[need:] = [self.cache.take(name) for _ in range(need - len(blocks))]
 
-    def _make_room(self, tokens: list[int]) -> None:
+    def _make_room(self, tokens: list[int], drafts: int) -> None:
         before, after = len(self.tokens), len(self.tokens) + len(tokens)
         for name, blocks in self._blocks.items():
             group = self.cache.groups[name]
@@ -78,9 +86,44 @@ class Sequence:
                 self._give_back(name, max(0, before - group.window + 1) // group.block_size)
             while (self._start[name] + len(blocks)) * group.block_size < after:
                 blocks.append(self.cache.take(name))
-        for name, slot in self._slot.items():
-            self._slot[name] = slot or self.cache.take(name)
+        if self.recurrent:
+            self._resumed = self._slot if before else 0
+            self._slot = self._own_slot()
+            self._save(range(after - drafts, after))
         self.tokens += tokens
+
+    def _own_slot(self) -> int:
+        """A slot to write to."""
+        return self._slot or self.cache.take(self.recurrent)
+
+    def _save(self, lengths: Iterable[int]) -> None:
+        """Have the step leave the state after so many tokens."""
+        for length in lengths:
+            if length not in self._saved:
+                self._saved[length] = self.cache.take(self.recurrent)
+
+    def _slot_writes(self, before: int) -> dict[int, int]:
+        """Slot -> after how many of the step's tokens it receives the state."""
+        if not self.recurrent:
+            return {}
+        return {slot: length - before for length, slot in self._saved.items() if length >= before} | {self._slot: len(self.tokens) - before}
+
+    def _snapshots(self, before: int) -> Iterable[int]:
+        """The lengths after which the step's state is worth keeping, if there is room."""
+        return ()
+
+    def _take_back(self, count: int) -> None:
+        """Forget the last ``count`` tokens, which were drafts."""
+        length = len(self.tokens) - count
+        if count and self.recurrent:
+            self.cache.give(self.recurrent, [self._slot])
+            self._slot = self._saved.pop(length)
+        if count:
+            self._truncate(length)
+
+    def _give_saved(self) -> None:
+        self.cache.give(self.recurrent, self._saved.values()) if self._saved else None
+        self._saved.clear()
 
     def _give_back(self, name: str, first: int) -> None:
         """Free the blocks before block ``first``, which no later token can see."""
@@ -99,7 +142,7 @@ class Sequence:
             if old != new:
                 break
             common += 1
-        recurrent = bool(self._slot) and common < len(self.tokens)
+        recurrent = bool(self.recurrent) and common < len(self.tokens)
         slid = any(g.window and common - g.window + 1 < self._start[n] * g.block_size for n, g in self._window_groups())
         if recurrent or slid:
             common = 0
@@ -132,27 +175,37 @@ def reading_step(parts: SequenceOf[tuple[Sequence, list[int]]]) -> Batch:
     return Batch(_ints(chain(*sources)), _starts(lengths), lengths, _ints([]), cross=_tables([s._cross for s in sequences]))
 
 
-def next_step(parts: SequenceOf[tuple[Sequence, list[int], Iterable[int]]]) -> Batch:
-    """Make room for more tokens of different sequences and return the step that computes them all.
+@dataclass(frozen=True)
+class Span:
+    """More tokens of a sequence: which ``rows`` of them give logits, and how many of the last are drafts, which may be taken back."""
 
-    A part is a sequence, its tokens, and which of these give logits.
-    """
-    sequences, slots, resumed = [sequence for sequence, _, _ in parts], [], []
-    for sequence, tokens, _ in parts:
-        before = len(sequence.tokens)
-        sequence._make_room(tokens)
-        slots.append(next(iter(sequence._slot.values()), 0))
-        resumed.append(slots[-1] if before else 0)
-    starts = _starts(_ints(len(tokens) for _, tokens, _ in parts))
+    sequence: Sequence
+    tokens: list[int]
+    rows: Iterable[int] = ()
+    drafts: int = 0
+
+
+def next_step(parts: SequenceOf[tuple[Sequence, list[int], Iterable[int]] | Span]) -> Batch:
+    """Make room for more tokens of different sequences and return the step that computes them all."""
+    spans = [part if isinstance(part, Span) else Span(*part) for part in parts]
+    sequences, before = [span.sequence for span in spans], [len(span.sequence.tokens) for span in spans]
+    for span in spans:
+        span.sequence._make_room(span.tokens, span.drafts)
+    for sequence, length in zip(sequences, before, strict=True):  # of what is left when everybody has what they need
+        wanted = [at for at in sequence._snapshots(length) if at not in sequence._saved]
+        sequence._save(wanted[: sequence.cache.available(sequence.recurrent)] if wanted else ())
+    writes = [sequence._slot_writes(length) for sequence, length in zip(sequences, before, strict=True)]
+    starts = _starts(_ints(len(span.tokens) for span in spans))
     return Batch(
-        tokens=_ints(chain(*(tokens for _, tokens, _ in parts))),
+        tokens=_ints(chain(*(span.tokens for span in spans))),
         query_start=starts,
         context_len=_ints(len(sequence.tokens) for sequence in sequences),
-        rows=_ints(start + row for start, (_, _, rows) in zip(starts.tolist(), parts, strict=False) for row in rows),
+        rows=_ints(start + row for start, span in zip(starts.tolist(), spans, strict=False) for row in span.rows),
         tables=_tables([sequence._blocks for sequence in sequences]),
         table_start={name: _ints(sequence._start[name] for sequence in sequences) for name in sequences[0]._start},
-        slot_read=_ints(resumed),
-        slot_write=_ints(slots)[:, None],
+        slot_read=_ints(sequence._resumed for sequence in sequences),
+        slot_write=_padded([list(slots) for slots in writes]),
+        slot_offset=_padded([list(slots.values()) for slots in writes]),
         cross=_tables([sequence._cross for sequence in sequences]),
         cross_len=_ints(sequence._source_length for sequence in sequences),
     )
@@ -167,12 +220,14 @@ def _starts(lengths: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.concatenate([[0], np.cumsum(lengths)], dtype=np.int32)
 
 
+def _padded(lists: SequenceOf[list[int]]) -> NDArray[np.int32]:
+    """[len(lists), longest], zeros after those that are shorter."""
+    table = np.zeros((len(lists), max(map(len, lists))), np.int32)
+    for row, values in zip(table, lists, strict=True):
+        row[: len(values)] = values
+    return table
+
+
 def _tables(held: SequenceOf[Mapping[str, list[int]]]) -> dict[str, NDArray[np.int32]]:
     """Group -> [S, B] the blocks of each sequence, and null blocks after those of one that has fewer than another."""
-    found = {}
-    for name in held[0]:
-        table = np.zeros((len(held), max(len(blocks[name]) for blocks in held)), np.int32)
-        for row, blocks in zip(table, held, strict=True):
-            row[: len(blocks[name])] = blocks[name]
-        found[name] = table
-    return found
+    return {name: _padded([blocks[name] for blocks in held]) for name in held[0]}

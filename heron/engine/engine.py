@@ -105,9 +105,7 @@ class Engine:
         answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat, sample=sample)
         scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
         sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
-        request = Request(
-            tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver, scores=scores
-        )
+        request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver, scores=scores)
         request.timings.prompt_tokens = len(ids)
         self._arrive([request])
         return request

@@ -1,7 +1,9 @@
 """The prefix cache: blocks of prompts that were computed serve later prompts that begin alike.
 
 A full block is named by its tokens and all before them (a chain of hashes), so that one name is one prefix. Blocks that no
-sequence holds keep their contents until their place is needed; the longest unused goes first.
+sequence holds keep their contents until their place is needed; the longest unused goes first. A recurrent state is kept as a
+whole, in a slot of its own, by the name of the block that it follows: at the end of a prompt, at intervals, in an answer, and
+where prompts were seen to part. A prompt begins where all groups have what it needs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,15 @@ from heron.engine.cache import Cache, Sequence
 
 Key = bytes
 
+#: Tokens from one kept state of a prompt to the next.
+PROMPT_INTERVAL = 1024
+
+#: Tokens from one kept state of an answer to the next, which takes its place.
+ANSWER_INTERVAL = 64
+
+#: Names of blocks that are remembered, to see where prompts part.
+MOST_SEEN = 1 << 16
+
 
 class PrefixCache(Cache):
     """A Cache whose blocks may have several owners, or a name and none."""
@@ -27,12 +38,13 @@ class PrefixCache(Cache):
         self._key_of: dict[str, dict[int, Key]] = {name: {} for name in self.groups}
         self._named: dict[str, dict[Key, int]] = {name: {} for name in self.groups}
         self._idle: dict[str, OrderedDict[int, None]] = {name: OrderedDict() for name in self.groups}
+        self._seen: OrderedDict[Key, None] = OrderedDict()
+        self._partings: OrderedDict[Key, None] = OrderedDict()
 
     def take(self, group: str) -> int:
         if not self._free[group] and self._idle[group]:
             unit, _ = self._idle[group].popitem(last=False)
-            del self._named[group][self._key_of[group].pop(unit)]
-            self._free[group].append(unit)
+            self._forget(group, unit)
         unit = super().take(group)
         self._owners[group][unit] = 1
         return unit
@@ -46,6 +58,17 @@ class PrefixCache(Cache):
                 self._idle[group][unit] = None
             else:
                 self._free[group].append(unit)
+
+    def _forget(self, group: str, unit: int) -> None:
+        del self._named[group][self._key_of[group].pop(unit)]
+        self._free[group].append(unit)
+
+    def drop(self, group: str, key: Key) -> None:
+        """Let a name go, if no sequence holds its unit."""
+        unit = self._named[group].get(key)
+        if unit is not None and unit in self._idle[group]:
+            del self._idle[group][unit]
+            self._forget(group, unit)
 
     def available(self, group: str) -> int:
         """Units that ``take`` can still give."""
@@ -75,6 +98,24 @@ class PrefixCache(Cache):
             self._named[group][key] = unit
             self._key_of[group][unit] = key
 
+    def see(self, keys: list[Key]) -> None:
+        """Remember the blocks of a prompt that has come, and where it parts from those before it."""
+        known = next((at for at, key in enumerate(keys) if key not in self._seen), len(keys))
+        _remember(self._seen, keys)
+        _remember(self._partings, keys[:known][-1:])
+
+    def part_at(self, key: Key) -> bool:
+        """Whether prompts were seen to part after this block."""
+        return key in self._partings
+
+
+def _remember(names: OrderedDict[Key, None], new: Iterable[Key]) -> None:
+    for key in new:
+        names[key] = None
+        names.move_to_end(key)
+    while len(names) > MOST_SEEN:
+        names.popitem(last=False)
+
 
 class CachedSequence(Sequence):
     """A Sequence that takes what it can from the prefix cache, and leaves what it computed there."""
@@ -85,12 +126,14 @@ class CachedSequence(Sequence):
         """``source_length`` is that of what an encoder will read for it."""
         super().__init__(cache)
         self._awaited = source_length
-        sizes = {cache.groups[name].block_size for name in self._blocks}
-        # Recurrent states are not kept block by block, and what a decoder read of a source is not in its tokens.
-        self.reusable = enabled and len(sizes) == 1 and not self._slot and not self._cross
+        sizes = {cache.groups[name].block_size for name in self._blocks} or {g.block_size for g in cache.groups.values()}
+        self.reusable = enabled and len(sizes) == 1 and not self._cross  # what a decoder read of a source is not in its tokens
         self.block_size = sizes.pop() if len(sizes) == 1 else 0
         self._keys: list[Key] = []
         self._published = 0
+        self._lent = False  # the slot is the prefix cache's: it is read, and another one written
+        self._prompt_length = 0
+        self._last_kept: Key | None = None  # of the answer
 
     def keys(self, tokens: list[int]) -> list[Key]:
         """The names of the full blocks of ``tokens``, which may go on from those asked for before."""
@@ -104,14 +147,18 @@ class CachedSequence(Sequence):
             self._keys.append(hashlib.blake2b(before + np.asarray(tokens[at : at + size], "<i8").tobytes(), digest_size=16).digest())
         return self._keys[:full]
 
+    # Beginning with what is there
+
     def adopt(self, tokens: list[int]) -> int:
         """Begin with the longest prefix of ``tokens`` that is cached; return its length. At least one token is left to compute."""
-        keys = self.keys(tokens)
-        count = self._found(keys[: (len(tokens) - 1) // self.block_size] if keys else [])
+        keys = self.keys(tokens)[: (len(tokens) - 1) // self.block_size] if self.reusable else []
+        count = self._found(keys)
         for name, blocks in self._blocks.items():
             self._start[name] = self._first_seen(name, count)
             blocks += [self.cache.share(name, key) for key in keys[self._start[name] : count]]
-        self._published = count
+        if self.recurrent and count:
+            self._slot, self._lent = self.cache.share(self.recurrent, keys[count - 1]), True
+        self._published, self._prompt_length = count, len(tokens)
         self.tokens = tokens[: count * self.block_size]
         return len(self.tokens)
 
@@ -121,33 +168,82 @@ class CachedSequence(Sequence):
         return max(0, count * self.block_size - window + 1) // self.block_size if window else 0
 
     def _found(self, keys: list[Key]) -> int:
-        for count in range(len(keys), 0, -1):
-            if all(self.cache.holds(name, key) for name in self._blocks for key in keys[self._first_seen(name, count) : count]):
+        holds, whole = self.cache.holds, [name for name in self._blocks if not self.cache.groups[name].window]
+        longest = next((at for at, key in enumerate(keys) if not all(holds(name, key) for name in whole)), len(keys))
+        for count in range(longest, 0, -1):
+            if self.recurrent and not holds(self.recurrent, keys[count - 1]):
+                continue
+            if all(holds(name, key) for name in self._blocks if name not in whole for key in keys[self._first_seen(name, count) : count]):
                 return count
         return 0
 
-    def publish(self) -> None:
-        """Name the blocks that are full now."""
+    # Recurrent states
+
+    def announce(self, tokens: list[int]) -> None:
+        """Say which prompt has come, so that whoever computes what others have in common with it keeps the state there."""
+        if self.recurrent and self.reusable:
+            self.cache.see(self.keys(tokens)[: (len(tokens) - 1) // self.block_size])
+
+    def _snapshots(self, before: int) -> list[int]:
+        return [at for at in range(before + 1, len(self.tokens) + 1) if self._worth_keeping(at)] if self.recurrent else []
+
+    def _worth_keeping(self, length: int) -> bool:
+        """Whether the state after so many tokens may serve another prompt: where one ends or parts, and here and there."""
+        size, prompt = self.block_size, self._prompt_length
+        if not self.reusable or length % size:
+            return False
+        if length >= prompt:
+            return length % (ANSWER_INTERVAL // size * size) == 0
+        parts = self.cache.part_at(self._keys[length // size - 1])
+        return parts or length == (prompt - 1) // size * size or length % (PROMPT_INTERVAL // size * size) == 0
+
+    def _own_slot(self) -> int:
+        if not self._lent:
+            return super()._own_slot()
+        lent, self._slot, self._lent = self._slot, self.cache.take(self.recurrent), False
+        self.cache.give(self.recurrent, [lent])
+        return self._slot
+
+    def _keep(self, length: int, slot: int) -> None:
+        """Name a slot that holds the state after ``length`` tokens. Of an answer the last one is enough."""
+        key = self._keys[length // self.block_size - 1]
+        self.cache.publish(self.recurrent, slot, key)
+        if length >= self._prompt_length:
+            if self._last_kept is not None:
+                self.cache.drop(self.recurrent, self._last_kept)
+            self._last_kept = key
+
+    # After a step
+
+    def settle(self, rejected: int = 0) -> None:
+        """Forget the last tokens, drafts that were rejected, and name what is full now."""
+        self._take_back(rejected)
         keys = self.keys(self.tokens)
         for name, blocks in self._blocks.items():
             for at in range(max(self._published, self._start[name]), len(keys)):
                 self.cache.publish(name, blocks[at - self._start[name]], keys[at])
         self._published = len(keys)
+        for length, slot in sorted(self._saved.items()):
+            if 0 < length <= len(self.tokens) and self._worth_keeping(length):
+                self._keep(length, slot)
+        self._give_saved()
 
-    def needs(self, count: int) -> dict[str, int]:
-        """Units of each group that ``count`` more tokens take."""
+    def needs(self, count: int, drafts: int = 0) -> dict[str, int]:
+        """Units of each group that ``count`` more tokens take, the last ``drafts`` of which may be taken back."""
         after = len(self.tokens) + count
         needed = {n: max(0, -(-after // self.cache.groups[n].block_size) - self._start[n] - len(b)) for n, b in self._blocks.items()}
         read = {n: 0 if blocks else -(-self._awaited // self.cache.groups[n].block_size) for n, blocks in self._cross.items()}
-        return needed | read | {name: int(slot == 0) for name, slot in self._slot.items()}
+        slots = {self.recurrent: int(self._lent or not self._slot) + drafts} if self.recurrent else {}
+        return needed | read | slots
 
     def release(self) -> None:
         """Give everything back, and begin anew."""
         self._truncate(0)
-        for name, slot in self._slot.items():
-            self.cache.give(name, [slot] if slot else [])
-            self._slot[name] = 0
+        self._give_saved()
+        if self._slot:
+            self.cache.give(self.recurrent, [self._slot])
+        self._slot, self._lent = 0, False
         for name, blocks in self._cross.items():
             self.cache.give(name, blocks)
             blocks.clear()
-        self._keys, self._published = [], 0
+        self._published = 0

@@ -34,6 +34,7 @@ class Work:
     deadline: float = math.inf  # by time.perf_counter()
     cancelled: bool = False
     preemptions: int = 0
+    drafts: list[int] = field(default_factory=list)  # guesses at the tokens that come next, for the next step
     timings: Timings = field(default_factory=Timings)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ computed anew when it has its turn (what the prefix cache still holds of them is
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heron.engine.cache import units_for
@@ -19,12 +20,13 @@ from heron.engine.request import Work
 class Part:
     """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them.
 
-    ``scored`` are those whose logits score the prompt's next token.
+    The last ``drafts`` of ``tokens`` are guesses at what comes next. ``scored`` are those whose logits score the prompt's next token.
     """
 
     request: Work
     tokens: list[int]
     last: bool
+    drafts: int = 0
     scored: range = range(0)
 
 
@@ -38,6 +40,7 @@ class Scheduler:
         self.preemptions = 0
 
     def add(self, request: Work) -> None:
+        request.sequence.announce(request.tokens)
         insort(self.waiting, request, key=lambda r: r.order)
 
     def remove(self, request: Work) -> None:
@@ -57,23 +60,31 @@ class Scheduler:
             left = request.left
             count = 1 if len(left) == 1 else min(len(left), budget)
             if request in self.running and count and self._make_room(request, count, taken):
-                parts.append(self._part(request, left, count, taken))
-                budget -= count if len(left) > 1 else 0
+                drafts = self._drafts(request, left, min(budget, len(request.drafts)), taken)
+                parts.append(self._part(request, left, count, taken, drafts))
+                budget -= count if len(left) > 1 else len(drafts)
         if preempted == self.preemptions:
             self._admit(parts, budget, taken)
         return parts
 
-    def _part(self, request: Work, left: list[int], count: int, taken: dict[str, int]) -> Part:
-        for group, units in request.sequence.needs(count).items():
-            taken[group] = taken.get(group, 0) + units
-        return Part(request, left[:count], count == len(left), request.scored(count))
+    def _drafts(self, request: Work, left: list[int], most: int, taken: dict[str, int]) -> list[int]:
+        """The drafts that are checked with the one token left; none where nobody else may be hindered by them."""
+        fits = len(left) == 1 and most and self._fits(request, 1 + most, taken, most)
+        return request.drafts[:most] if fits else []
 
-    def _fits(self, request: Work, count: int, taken: dict[str, int]) -> bool:
+    def _part(self, request: Work, left: list[int], count: int, taken: dict[str, int], drafts: Sequence[int] = ()) -> Part:
+        for group, units in request.sequence.needs(count + len(drafts), len(drafts)).items():
+            taken[group] = taken.get(group, 0) + units
+        return Part(request, [*left[:count], *drafts], count == len(left), len(drafts), request.scored(count))
+
+    def _fits(self, request: Work, count: int, taken: dict[str, int], drafts: int = 0) -> bool:
         """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""
         after = len(request.sequence.tokens) + count
-        for name, units in request.sequence.needs(count).items():
-            most = units_for(self.cache.groups[name], after, self.step_tokens)  # at a time: a window's blocks are given back
-            if taken.get(name, 0) + min(units, most) > self.cache.available(name):
+        for name, units in request.sequence.needs(count, drafts).items():
+            group = self.cache.groups[name]
+            if group.window:  # at a time: a window's blocks are given back
+                units = min(units, units_for(group, after, self.step_tokens))
+            if taken.get(name, 0) + units > self.cache.available(name):
                 return False
         return True
 
@@ -103,7 +114,8 @@ class Scheduler:
             found = sequence.adopt(request.tokens)
             keys = sequence.keys(request.tokens)[: (len(request.tokens) - 1) // max(1, sequence.block_size)]
             at = found // max(1, sequence.block_size)
-            if at < len(keys) and keys[at] in coming:
+            later = keys[at:] if sequence.recurrent else keys[at : at + 1]  # a state may be kept further on alone
+            if not coming.isdisjoint(later):
                 sequence.release()
                 continue
             left = request.left
@@ -115,7 +127,7 @@ class Scheduler:
             self.waiting.remove(request)
             insort(self.running, request, key=lambda r: r.order)
             request.timings.cached_tokens = found if not request.preemptions else request.timings.cached_tokens
-            coming.update(keys)
+            coming.update(keys[at:])
             parts.append(self._part(request, left, count, taken))
             budget -= count
 

@@ -117,5 +117,3 @@ def doing(work: Work, running: bool) -> Doing:
         preemptions=work.preemptions,
         seconds=time.perf_counter() - work.arrived,
     )
-
-

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.backends.base import Executable, Result
-from heron.engine.cache import next_step, reading_step
+from heron.engine.cache import Span, next_step, reading_step
 from heron.engine.request import Request, Work
 from heron.engine.scheduler import Part, Scheduler
 from heron.engine.statistics import Statistics
@@ -99,7 +99,7 @@ class Steps:
         for part in parts:
             if part.request.source and not part.request.sequence.tokens:
                 self._executable.run("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
-        steps = [(part.request.sequence, part.tokens, _rows(part)) for part in parts]
+        steps = [Span(part.request.sequence, part.tokens, _rows(part), part.drafts) for part in parts]
         vectors = any(isinstance(part.request, Text) for part in parts)
         return self._executable.run("forward", next_step(steps), ("logits", "normed") if vectors else ("logits",))
 
@@ -108,32 +108,45 @@ class Steps:
         row, at = 0, 0
         for part in parts:
             request = part.request
-            request.sequence.publish()
             if isinstance(request, Text):
+                request.sequence.settle()
                 request.take(len(request.sequence.tokens) - len(part.tokens), result["normed"][at : at + len(part.tokens)].copy())
                 if part.last:
                     self._finish(request)
             elif isinstance(request, Request):
                 rows = slice(row, row := row + len(_rows(part)))
-                self._read(part, request, np.asarray(result["logits"][rows]), bool(result.nonfinite[rows].any()))
+                self._read(part, request, np.asarray(result["logits"][rows]), result.nonfinite[rows])
             at += len(part.tokens)
 
-    def _read(self, part: Part, request: Request, logits: NDArray[np.float32], damaged: bool) -> None:
-        """Score the prompt by the logits of a part's rows, and choose the next token by the last of them."""
+    def _read(self, part: Part, request: Request, logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> None:
+        """Score the prompt by the logits of a part's rows, and choose the next tokens by the rest of them."""
+        scored = len(part.scored)
         try:
-            if damaged:
-                raise BackendError("the model computed logits that are not finite; its weights may be damaged")
-            if request.scores is not None and part.scored:
+            if scored and request.scores is not None:
+                _check(damaged[:scored].any())
                 after = len(request.sequence.tokens) - len(part.tokens) + 1
-                request.scores.add(logits[: len(part.scored)], request.tokens[after + part.scored.start : after + part.scored.stop])
-            if part.last and not request.answer.finish_reason:
-                seconds = request.take(request.answer.push(logits[-1]))
-                self.statistics.token(request, seconds)
+                request.scores.add(logits[:scored], request.tokens[after + part.scored.start : after + part.scored.stop])
+            accepted = (
+                self._choose(request, part.tokens[len(part.tokens) - part.drafts :], logits[scored:], damaged[scored:]) if part.last else 0
+            )
+            request.sequence.settle(part.drafts - accepted)
         except Exception as error:
             self.end(request, "error", error)
             return
         if part.last and request.answer.finish_reason:
             self.end(request, request.answer.finish_reason)
+
+    def _choose(self, request: Request, drafts: list[int], logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> int:
+        """Choose a token by each row, as long as what was drafted is what is chosen; return how many drafts were."""
+        for accepted in range(len(logits)):
+            if request.answer.finish_reason:
+                return accepted
+            _check(damaged[accepted])
+            piece = request.answer.push(logits[accepted])
+            self.statistics.token(request, request.take(piece))
+            if accepted == len(drafts) or piece.token != drafts[accepted]:
+                return accepted
+        return 0
 
     def _finish(self, text: Text) -> None:
         self._forget(text)
@@ -146,7 +159,12 @@ class Steps:
             self.statistics.end(text, "vector")
 
 
+def _check(damaged: bool | np.bool_) -> None:
+    if damaged:
+        raise BackendError("the model computed logits that are not finite; its weights may be damaged")
+
+
 def _rows(part: Part) -> list[int]:
-    """Which of a part's tokens give logits: those that score the prompt, and the last one, after which a token is chosen."""
+    """Which of a part's tokens give logits: those that score the prompt, the last one, after which a token is chosen, and drafts."""
     chooses = part.last and isinstance(part.request, Request)
-    return [*part.scored, len(part.tokens) - 1] if chooses else [*part.scored]
+    return [*part.scored, *range(len(part.tokens) - 1 - part.drafts, len(part.tokens))] if chooses else [*part.scored]
