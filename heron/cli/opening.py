@@ -16,7 +16,7 @@ def open_model(model: str | None, **options: Any) -> Model:
     """``heron.load`` of the path, or of the pocket model; warnings become notes."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        loaded = load(_locate(model), **options)
+        loaded = load(locate(model), **options)
     gc.enable()  # see main()
     for warning in caught:
         note(str(warning.message))
@@ -26,7 +26,7 @@ def open_model(model: str | None, **options: Any) -> Model:
     return loaded
 
 
-def _locate(model: str | None) -> Path:
+def locate(model: str | None) -> Path:
     """The model's path. Raises CheckpointError where there is none."""
     if model is None:
         from heron import pocket

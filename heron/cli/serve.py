@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from heron.cli.opening import open_model
+from heron.cli.opening import locate, open_model
 from heron.server.settings import Settings
 
 DEFAULTS = Settings()
@@ -14,12 +18,102 @@ DEFAULTS = Settings()
 
 def serve(
     model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one.")] = DEFAULTS.host,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS.port,
+    host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 is every one of this machine; give keys, too.")] = DEFAULTS.host,
+    port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS.port,
+    alias: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What clients call the model; may be given again. The file's name if left out.")
+    ] = None,
+    ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", min=0, help="Context of a request in tokens; 0: the model's own.")] = 0,
+    max_seqs: Annotated[
+        int, typer.Option("-np", "--parallel", "--max-seqs", min=1, help="Requests that are computed at once; others wait.")
+    ] = 16,
+    kv_cache_size: Annotated[
+        int, typer.Option(min=0, help="Tokens that the KV cache holds, of all requests together; 0: whole contexts, as memory allows.")
+    ] = 0,
+    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
+    prefix_cache: Annotated[
+        bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what prompts begin with in common once.")
+    ] = True,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
+    backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
+    mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
+    repack: Annotated[
+        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
+    ] = True,
+    mlock: Annotated[bool, typer.Option("--mlock", help="Keep the weights in memory, never swapped out.")] = False,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY", envvar="HERON_API_KEY", help="A key that clients must send; may be given again. Any user can see it in ps."
+        ),
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with such keys, one a line.")] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Let web pages of this origin ask (* is any); may be given again.")
+    ] = None,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more get 429 with Retry-After.")] = DEFAULTS.limits.queue,
+    request_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds from a request's arrival to its end, before it is given up; 0: as long as it takes.")
+    ] = DEFAULTS.request_timeout,
+    drain_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds that running requests have after SIGTERM or Ctrl-C; a second one stops at once.")
+    ] = DEFAULTS.drain_timeout,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = DEFAULTS.log_level,
+    log_format: Annotated[
+        str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")
+    ] = DEFAULTS.log_format,
 ) -> None:
-    """Serve a model over HTTP."""
+    """Serve a model over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
+
+    /health says 503 while the model is loaded, then 200. /metrics is for Prometheus, /docs for people.
+    The log goes to stderr. docs/server.md describes all of it.
+
+    \b
+    heron serve model.gguf                             on http://127.0.0.1:11435
+    heron serve model.gguf --port 8080 -np 32          32 requests at once
+    heron serve model.gguf --host 0.0.0.0 --api-key-file keys.txt
+    curl localhost:11435/v1/models
+    """
     from heron.engine.engine import Engine
-    from heron.server.running import serve as run
+    from heron.server import logs, running
+    from heron.server.auth import all_keys
+    from heron.server.banner import address, banner
+    from heron.server.listening import listen
     from heron.server.state import ServerState
 
-    run(ServerState(Settings(host=host, port=port)), lambda: Engine(open_model(model)))
+    path = locate(model)
+    settings = Settings(
+        host=host,
+        port=port,
+        api_keys=all_keys(api_key or [], api_key_file),
+        cors=tuple(cors or ()),
+        request_timeout=request_timeout or math.inf,
+        drain_timeout=drain_timeout,
+        limits=replace(DEFAULTS.limits, queue=max_queue),
+    )
+    logs.configure(log_level, log_format)
+    sockets = listen(host, port)
+    url = address(sockets)
+    state = ServerState(settings, tuple(alias or [path.stem if path.is_file() else path.resolve().name]))
+    logger = logging.getLogger("heron.server")
+    logs.event(logger, logging.INFO, "loading the model", address=url, path=str(path))
+
+    def load() -> Engine:
+        loaded = open_model(
+            model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock
+        )
+        return Engine(
+            loaded,
+            max_seqs=max_seqs,
+            kv_cache_size=kv_cache_size,
+            prefix_cache=prefix_cache,
+            max_queue=max_queue,
+            request_timeout=settings.request_timeout,
+        )
+
+    def ready(engine: Engine) -> None:
+        logs.event(logger, logging.INFO, "ready", model=state.name, seconds=round(engine.model.load_seconds, 2))
+        if log_format == "plain":
+            print(banner(engine, settings, state.names, url), flush=True)
+
+    running.serve(state, sockets, load, ready)

@@ -73,6 +73,11 @@ class Engine:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that one request may have, its answer included."""
+        return min(self.model.context_length, self.kv_tokens)
+
     # Requests
 
     def submit(
@@ -96,7 +101,7 @@ class Engine:
         self.model.must_generate()
         params = (params or SamplingParams()).changed(**sampling)
         ids = self.model.encode(prompt)
-        room = min(self.model.context_length, self.kv_tokens)
+        room = self.context_length
         if len(ids) >= room:
             raise RequestError(f"the prompt has {len(ids)} tokens, the context holds {room}; shorten it, or ask for a larger --ctx-size")
         start = self.model.graph_model.decoder_start

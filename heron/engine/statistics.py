@@ -49,6 +49,11 @@ class Statistics:
     def __post_init__(self) -> None:
         self._last_end = 0.0
 
+    @property
+    def acceptance(self) -> float:
+        """The part of the drafted tokens that the model confirmed."""
+        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
     def prompt(self, work: Work) -> None:
         """A prompt is computed."""
         self.prompt_tokens += work.timings.prompt_tokens

@@ -5,22 +5,48 @@ from __future__ import annotations
 from importlib import import_module
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from heron import __version__
-from heron.server import errors
+from heron.server import errors, openapi
+from heron.server.access import Access
+from heron.server.auth import KeyCheck
+from heron.server.bodies import BodyCheck
+from heron.server.gate import Gate
 from heron.server.state import ServerState
 
 #: Modules of heron.server with a ``router``.
-ROUTERS = ("health",)
+ROUTERS = ("health", "models", "metrics")
 
 
 def create_app(state: ServerState) -> FastAPI:
     """The application of one server. Its routes find ``state`` as ``request.app.state.heron``."""
-    # A redirect to the path with or without a slash would be built of the Host header, which anyone may write.
-    app = FastAPI(title="Heron", version=__version__, redirect_slashes=False)
+    app = FastAPI(
+        title="Heron",
+        version=__version__,
+        description=openapi.DESCRIPTION,
+        responses=openapi.RESPONSES,
+        redirect_slashes=False,  # redirects would be built of the Host header, which anyone may write
+        redoc_url=None,
+    )
     app.state.heron = state
     for name in ROUTERS:
         app.include_router(import_module(f"heron.server.{name}").router)
     errors.install(app)
+    openapi.install(app)
+    settings = state.settings
+    # From the innermost to the outermost: the last one added is the first that a request meets.
     app.add_middleware(errors.FaultsToErrors)
+    app.add_middleware(BodyCheck, limits=settings.limits)
+    app.add_middleware(Gate, state=state)
+    app.add_middleware(KeyCheck, keys=settings.api_keys)
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.add_middleware(Access, metrics=state.metrics)
     return app

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from heron.server.errors import ApiError
 from heron.server.state import state_of
 
 router = APIRouter(tags=["server"])
@@ -13,8 +12,5 @@ router = APIRouter(tags=["server"])
 @router.get("/health", summary="Whether the server is ready")
 async def health(request: Request) -> dict[str, str]:
     """`{"status": "ok"}`; 503 with the code `loading` while the model is loaded, and `draining` once the server is to stop."""
-    state = state_of(request)
-    if state.draining:
-        raise ApiError(503, "the server is stopping", code="draining")
-    state.ready_model()
+    state_of(request).check()
     return {"status": "ok"}

@@ -1,0 +1,65 @@
+"""What a server says when it is ready: where it is, what it serves, what that takes, and how to try it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+from heron import __version__
+from heron.engine.engine import Engine
+from heron.server.settings import Settings
+
+
+def address(sockets: list[socket.socket]) -> str:
+    """The URL that a client on this machine can use."""
+    host, port = sockets[0].getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def banner(engine: Engine, settings: Settings, names: tuple[str, ...], url: str) -> str:
+    """A few lines for people."""
+    rows = [
+        ("address", f"{url} (docs at {url}/docs)"),
+        ("model", f"{' = '.join(names)}: {engine.model.checkpoint.architecture}, {engine.model.checkpoint.path}"),
+        ("memory", _memory(engine)),
+        ("requests", _requests(engine, settings)),
+        ("try", _curl(engine, settings, names[0], url)),
+    ]
+    if not settings.api_keys and settings.host not in ("127.0.0.1", "localhost", "::1"):
+        rows.insert(1, ("warning", "whoever reaches this address may use it; --api-key keeps others out"))
+    return "\n".join([f"Heron {__version__} is ready", *(f"{name:>10}  {value}" for name, value in rows)])
+
+
+def _memory(engine: Engine) -> str:
+    held = engine.model.executable.memory()
+    cache = f"KV cache {size(held.get('state', 0))} for {engine.kv_tokens} tokens"
+    return f"weights {size(held.get('weights', 0))}, {cache}, buffers {size(held.get('buffers', 0))}"
+
+
+def _requests(engine: Engine, settings: Settings) -> str:
+    own, context = engine.model.graph_model.context_length, engine.context_length
+    less = f" (the model's own is {own})" if context < own else ""
+    return f"{engine.scheduler.max_seqs} at once, {settings.limits.queue} waiting; context {context} tokens each{less}"
+
+
+def _curl(engine: Engine, settings: Settings, name: str, url: str) -> str:
+    model = engine.model
+    body: dict[str, Any]
+    if model.is_encoder:
+        path, body = "embeddings", {"model": name, "input": "A heron waits"}
+    elif model.tokenizer.chat_template:
+        path, body = "chat/completions", {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
+    else:
+        path, body = "completions", {"model": name, "prompt": "Once upon a time", "max_tokens": 50}
+    key = " -H 'Authorization: Bearer KEY'" if settings.api_keys else ""
+    return f"curl {url}/v1/{path} -H 'Content-Type: application/json'{key} -d '{json.dumps(body)}'"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits them."""
+    for unit, bits in (("GiB", 30), ("MiB", 20)):
+        if count >= 1 << bits:
+            return f"{count / (1 << bits):.1f} {unit}"
+    return f"{count / 1024:.0f} KiB"
