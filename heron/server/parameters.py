@@ -1,0 +1,141 @@
+"""Sampling parameters as clients write them, under every name in use, and the SamplingParams that they mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from heron.engine.sampling import SamplingParams
+from heron.errors import RequestError
+from heron.server.body import Body, Flag, Number, Whole
+from heron.server.errors import ApiError
+from heron.server.settings import Limits
+from heron.server.structure import Structure
+from heron.text.tokenizer import Tokenizer
+
+
+def about(meaning: str) -> Any:
+    """A parameter that may be left out; ``meaning`` is for the OpenAPI page."""
+    return Field(None, description=meaning)
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    return list(value.items()) if isinstance(value, Mapping) else value
+
+
+Texts = Annotated[
+    list[str],
+    BeforeValidator(_listed),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+
+#: Pairs of a token (an id, an id in a text, or a text) and what is added to its logits; false bars it.
+Biases = Annotated[
+    list[tuple[int | str, bool | Number]],
+    BeforeValidator(_pairs),
+    WithJsonSchema(
+        {"anyOf": [{"type": "object", "additionalProperties": {"type": "number"}}, {"type": "array", "items": {"type": "array"}}]}
+    ),
+]
+
+
+class Sampling(Structure, Body):
+    """How tokens are chosen. What is left out is as ``heron.SamplingParams`` has it."""
+
+    temperature: Number | None = about("0 takes the likeliest token.")
+    dynatemp_range: Number | None = about("The temperature moves so far both ways, by how sure the model is.")
+    dynatemp_exponent: Number | None = about("How the temperature follows the entropy.")
+    top_k: Whole | None = about("Keep the k likeliest tokens; 0 or -1: all.")
+    top_p: Number | None = about("Keep the likeliest tokens that add up to p.")
+    min_p: Number | None = about("Keep tokens at least so likely, relative to the likeliest.")
+    typical_p: Number | None = about("Keep the most typical tokens that add up to p.")
+    top_n_sigma: Number | None = about("Keep tokens within so many standard deviations of the highest logit; -1: off.")
+    xtc_probability: Number | None = about("How often the likeliest choices are left out.")
+    xtc_threshold: Number | None = about("How likely a token must be to count as such a choice.")
+    repeat_penalty: Number | None = about("Make recent tokens less likely; 1: off. Also repetition_penalty.")
+    repeat_last_n: Whole | None = about("How many recent tokens the penalties look at; -1: all.")
+    frequency_penalty: Number | None = about("Subtracted for each time a token occurred.")
+    presence_penalty: Number | None = about("Subtracted once from tokens that occurred.")
+    dry_multiplier: Number | None = about("How much a token that goes on with a repetition loses; 0: off.")
+    dry_base: Number | None = about("How the loss grows with the repetition's length.")
+    dry_allowed_length: Whole | None = about("Repetitions up to this length cost nothing.")
+    dry_penalty_last_n: Whole | None = about("How many recent tokens are searched for repetitions; -1: all.")
+    dry_sequence_breakers: list[str] | None = about("Texts across which nothing counts as a repetition.")
+    mirostat: Whole | None = about("1 or 2: hold the surprise of the text at a target.")
+    mirostat_tau: Number | None = about("Mirostat's target, in bits.")
+    mirostat_eta: Number | None = about("Mirostat's rate.")
+    samplers: list[str] | str | None = about("The steps in their order; one that is not named is not taken.")
+    seed: Whole | None = about("The same seed gives the same answer again; -1 draws one.")
+    logit_bias: Biases | None = about("Token ids and what is added to their logits; also [[token, bias], ...], a bias of false bars it.")
+    allowed_token_ids: list[Whole] | None = about("No other token is chosen.")
+    bad_words: list[str | list[Whole]] | None = about("Texts, or token ids, that never come.")
+    max_tokens: Whole | None = about("Generate at most so many tokens. Also max_completion_tokens and n_predict (-1: no limit).")
+    min_tokens: Whole | None = about("Do not end before so many tokens.")
+    stop: Texts | None = about("Texts that end the answer, and are not part of it.")
+    stop_token_ids: list[Whole] | None = about("Tokens that end the answer, beside the model's own.")
+    ignore_eos: Flag | None = about("Go on where the model would end.")
+    priority: Whole = Field(0, description="Requests with a lower number are served first.", ge=-(2**31), lt=2**31)
+
+
+def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own: Any) -> SamplingParams:
+    """What ``body`` asks for; ``own`` are values that an API decides. Raises ApiError 400, naming the parameter."""
+    known = SamplingParams.__dataclass_fields__
+    given = {name: value for name in body.model_fields_set if name in known and (value := getattr(body, name)) is not None}
+    for name, meant in _MEANT.items():
+        if name in given:
+            given[name] = meant(body, given[name])
+    if len(given.get("stop", ())) > limits.stop_strings:
+        raise ApiError(400, f"stop has {len(given['stop'])} texts, and at most {limits.stop_strings} are looked for", param="stop")
+    if "logit_bias" in given:
+        given["logit_bias"] = list(_biases(given["logit_bias"], tokenizer))
+    for name in ("stop_token_ids", "allowed_token_ids", "bad_words"):
+        in_vocabulary(name, given.get(name, ()), tokenizer.vocab_size)
+    try:
+        return SamplingParams(**{**given, "constraint": body.constraint(limits), **own})
+    except RequestError as error:
+        name = error.param or str(error).split(maxsplit=1)[0]
+        raise ApiError(400, str(error), param=body.spelled(name) if name in given else None) from None
+
+
+def in_vocabulary(name: str, ids: Sequence[Any], size: int) -> None:
+    """Raises ApiError 400 for a token id that there is not, naming its place in parameter ``name``. Texts pass."""
+    for at, id in enumerate(ids):
+        if isinstance(id, list):
+            in_vocabulary(f"{name}.{at}", id, size)
+        elif isinstance(id, int) and not 0 <= id < size:
+            raise ApiError(400, f"{name}: token id {id!r:.40} is outside the vocabulary of {size}", param=f"{name}.{at}")
+
+
+def _biases(pairs: Sequence[tuple[int | str, bool | float]], tokenizer: Tokenizer) -> Any:
+    for token, bias in pairs:
+        amount = bias if not isinstance(bias, bool) else -math.inf
+        ids = tokenizer.encode(token, add_special=False) if isinstance(token, str) and not _is_number(token) else [int(token)]
+        for id in ids:
+            if not 0 <= id < tokenizer.vocab_size:
+                message = f"logit_bias: token id {id!r:.40} is outside the vocabulary of {tokenizer.vocab_size}"
+                raise ApiError(400, message, param=f"logit_bias.{token!s:.40}")
+            yield id, amount
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20
+
+
+def _seed(body: Sampling, seed: int) -> int | None:
+    """Seeds are 64 bits, signed or not; -1 stands for none."""
+    return None if seed == -1 else seed % 2**64 if -(2**63) <= seed < 0 else seed
+
+
+#: Values that mean something else here than where they come from.
+_MEANT: dict[str, Callable[[Sampling, Any], Any]] = {
+    "top_k": lambda body, k: 0 if k == -1 else k,
+    "max_tokens": lambda body, count: None if count == -1 and body.spelled("max_tokens") == "n_predict" else count,
+    "seed": _seed,
+}
