@@ -89,6 +89,7 @@ class Engine:
         deliver: Deliver | None = None,
         sample: int = 0,
         prompt_logprobs: int | None = None,
+        continues: bool | None = None,
         **sampling: Any,
     ) -> Request:
         """Queue a request; its pieces come as they are generated (``for piece in request``, ``request.result()``).
@@ -96,6 +97,7 @@ class Engine:
         ``prompt`` and sampling parameters are those of ``Model.generate``. A lower ``priority`` is served first.
         ``sample`` counts the answers to one prompt with one seed: each has random numbers of its own.
         ``prompt_logprobs`` asks for each token of the prompt, and so many of the likeliest beside it, in ``request.scores``.
+        ``continues`` says whether the prompt's text goes on, so that a leading space stays: unless it is a chat, if None.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
         self.model.must_generate()
@@ -106,8 +108,9 @@ class Engine:
             raise RequestError(f"the prompt has {len(ids)} tokens, the context holds {room}; shorten it, or ask for a larger --ctx-size")
         start = self.model.graph_model.decoder_start
         tokens, source = (ids, []) if start is None else ([start], ids)
-        chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
-        answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues=not chat, sample=sample)
+        if continues is None:
+            continues = isinstance(prompt, str) or not isinstance(prompt[0], dict)
+        answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues, sample)
         scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
         sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
         request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver, scores=scores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -24,6 +25,7 @@ from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
 
 if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
+    from heron.text.chat import ChatTemplate
     from heron.text.tokenizer import Tokenizer
 
 #: Tokens of a prompt that are computed in one step.
@@ -106,14 +108,21 @@ class Model:
 
     # Prompts
 
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """What makes a conversation a prompt. Raises TemplateError where the model has none, and none that is built in fits."""
+        from heron.text.chat import ChatTemplate
+
+        return ChatTemplate.from_tokenizer(self.tokenizer)
+
     def encode(self, prompt: Prompt) -> list[int]:
         """Text (encoded with the model's special tokens), token ids (as they are) or chat messages (by the template) as ids."""
         if isinstance(prompt, str):
             ids = self.tokenizer.encode(prompt)
         elif messages := [item for item in prompt if isinstance(item, dict)]:
-            from heron.text.chat import ChatTemplate, encode_chat
+            from heron.text.chat import encode_chat
 
-            ids = encode_chat(self.tokenizer, ChatTemplate.from_tokenizer(self.tokenizer), messages)
+            ids = encode_chat(self.tokenizer, self.template, messages)
         else:
             ids = [int(item) for item in prompt if not isinstance(item, dict)]
             vocab = self.graph_model.vocab_size

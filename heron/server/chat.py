@@ -1,0 +1,133 @@
+"""POST /v1/chat/completions: OpenAI's API of conversations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from heron.engine.model import Model
+from heron.server.answers import Answers, Asked, Choice, Delta
+from heron.server.body import JsonRoute
+from heron.server.errors import ApiError
+from heron.server.logprobs import chat_logprobs
+from heron.server.parameters import sampling_params
+from heron.server.prompts import must_fit, off_loop
+from heron.server.replies import Shape, fingerprint, new_id, respond
+from heron.server.schemas_chat import ChatRequest
+from heron.server.settings import Limits
+from heron.server.state import ServerState, state_of
+from heron.text.chat import encode_chat
+
+router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
+
+#: Names that no variable of a template can have.
+_TAKEN = frozenset({"self", "messages", "template", "tokenizer"})
+
+
+@router.post("/v1/chat/completions", summary="Answer in a conversation", response_model=None)
+async def chat_completions(request: Request, body: ChatRequest) -> Response:
+    """The model's next message, whole or as a stream of events."""
+    state = state_of(request)
+    engine, limits = state.ready_engine(), state.settings.limits
+    params = sampling_params(body, limits, engine.model.tokenizer, top_logprobs=_top_logprobs(body, limits))
+    if params.max_tokens == 0:
+        raise ApiError(400, "max_tokens is 0; an answer has at least 1", param=body.spelled("max_tokens"))
+    choices(body.n, limits)
+    ids = await off_loop("messages", lambda: conversation(engine.model, body))
+    must_fit(engine, [ids], "messages", limits.prompt_tokens)
+    asked = [Asked(ids, params, sample, chat=True) for sample in range(body.n)]
+    return await respond(
+        request, asked, ChatShape(state, engine.model, body), stream=body.stream, priority=body.priority, ignored=body.ignored
+    )
+
+
+def choices(n: int, limits: Limits) -> None:
+    """Raises ApiError 400 for more answers than one request may ask for."""
+    if n > limits.choices:
+        raise ApiError(400, f"n is {n!r:.40}, and at most {limits.choices} answers are given", param="n")
+
+
+def _top_logprobs(body: ChatRequest, limits: Limits) -> int:
+    if body.top_logprobs is None:
+        return 0
+    if not body.logprobs:
+        raise ApiError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
+    return most_logprobs("top_logprobs", body.top_logprobs, limits)
+
+
+def most_logprobs(name: str, count: int, limits: Limits) -> int:
+    """``count``. Raises ApiError 400 where it is more than a server gives."""
+    if count > limits.top_logprobs:
+        raise ApiError(400, f"{name} is {count!r:.40}, and at most {limits.top_logprobs} are given", param=name)
+    return count
+
+
+def for_template(model: Model, body: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The messages and variables of the model's template. Raises TemplateError where it has none."""
+    for at, message in enumerate(body.messages):
+        if message.content is None and not (message.role == "assistant" and message.tool_calls):
+            raise ApiError(400, f"messages.{at}.content: give a text, or a list of parts", param=f"messages.{at}.content")
+    messages = [message.for_template() for message in body.messages]
+    if "developer" not in model.template.source:
+        messages = [said | {"role": "system"} if said["role"] == "developer" else said for said in messages]
+    shown = body.tools if body.tool_choice != "none" else None
+    effort = {} if body.reasoning_effort is None else {"reasoning_effort": body.reasoning_effort}
+    own = {"tools": [tool.model_dump(exclude_none=True) for tool in shown] if shown else None}
+    variables = body.chat_template_kwargs or {}
+    if taken := sorted(_TAKEN & variables.keys()):
+        raise ApiError(400, f"chat_template_kwargs cannot set {taken[0]}", param=f"chat_template_kwargs.{taken[0]}")
+    return messages, {"add_generation_prompt": body.add_generation_prompt, **effort, **own, **variables}
+
+
+def conversation(model: Model, body: ChatRequest) -> list[int]:
+    """The prompt's token ids. What looks like a special token in a message is text."""
+    messages, variables = for_template(model, body)
+    return encode_chat(model.tokenizer, model.template, messages, **variables)
+
+
+class ChatShape(Shape):
+    """``chat.completion`` objects and their chunks."""
+
+    def __init__(self, state: ServerState, model: Model, body: ChatRequest) -> None:
+        self._tokenizer, self._logprobs = model.tokenizer, bool(body.logprobs)
+        self._usage = body.stream_options.include_usage
+        self._head = {
+            "id": new_id("chatcmpl"),
+            "object": "chat.completion.chunk" if body.stream else "chat.completion",
+            "created": int(time.time()),
+            "model": state.name,
+            "system_fingerprint": fingerprint(state, model),
+        }
+
+    def whole(self, answers: Answers) -> Any:
+        return {**self._head, "choices": [self._choice(choice) for choice in answers.choices], "usage": answers.usage}
+
+    def _choice(self, choice: Choice) -> dict[str, Any]:
+        message = {"role": "assistant", "content": choice.whole, "refusal": None}
+        return {
+            "index": choice.index,
+            "message": message,
+            "logprobs": chat_logprobs(self._tokenizer, choice.pieces) if self._logprobs else None,
+            "finish_reason": choice.finish_reason,
+        }
+
+    def events(self, answers: Answers, choice: Choice, delta: Delta, first: bool, last: bool) -> Iterable[Any]:
+        if first:
+            yield self._chunk(choice, {"role": "assistant", "content": ""})
+        if delta.text or (self._logprobs and delta.pieces):
+            yield self._chunk(choice, {"content": delta.text}, delta)
+        if last:
+            yield self._chunk(choice, {}, reason=choice.finish_reason)
+
+    def _chunk(self, choice: Choice, said: dict[str, Any], delta: Delta | None = None, reason: str | None = None) -> dict[str, Any]:
+        logprobs = chat_logprobs(self._tokenizer, delta.pieces) if self._logprobs and delta else None
+        written = {"index": choice.index, "delta": said, "logprobs": logprobs, "finish_reason": reason}
+        return {**self._head, "choices": [written], **({"usage": None} if self._usage else {})}
+
+    def closing(self, answers: Answers) -> Iterable[Any]:
+        if self._usage:
+            yield {**self._head, "choices": [], "usage": answers.usage}

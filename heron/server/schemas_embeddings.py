@@ -1,0 +1,26 @@
+"""What clients send to embeddings."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from heron.server.body import Body, Whole
+from heron.server.parameters import about
+from heron.server.prompts import Prompts
+from heron.server.schemas_chat import NO_MATTER
+
+
+class EmbeddingRequest(Body):
+    """Texts whose vectors are wanted."""
+
+    input: Prompts = Field(description="A text, token ids, or a list of these.")
+    model: str | None = about("Any name: a server has one model.")
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Whole | None = Field(None, description="Give the first so many numbers alone, at length 1 again.", ge=1)
+    priority: Whole = Field(0, description="Requests with a lower number are served first.", ge=-(2**31), lt=2**31)
+
+    @property
+    def ignored(self) -> list[str]:
+        return [name for name in self.unknown if name not in NO_MATTER]
