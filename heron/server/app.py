@@ -16,7 +16,7 @@ from heron.server.gate import Gate
 from heron.server.state import ServerState
 
 #: Modules of heron.server with a ``router``.
-ROUTERS = ("health", "models", "metrics")
+ROUTERS = ("health", "models", "metrics", "chat", "completions", "embeddings")
 
 
 def create_app(state: ServerState) -> FastAPI:
@@ -46,7 +46,7 @@ def create_app(state: ServerState) -> FastAPI:
             allow_origins=settings.cors,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after"],
+            expose_headers=["x-request-id", "x-heron-warning", "retry-after"],
         )
     app.add_middleware(Access, metrics=state.metrics)
     return app

@@ -1,16 +1,12 @@
-"""Bodies of requests: JSON, strictly; and what the models that check them have in common."""
+"""What the models of requests' bodies have in common: names, numbers, and what becomes of parameters that nobody knows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi.routing import APIRoute
 from pydantic import AliasChoices, AliasGenerator, BaseModel, BeforeValidator, ConfigDict, PrivateAttr, Strict, model_validator
-from pydantic_core import PydanticCustomError, from_json
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic_core import PydanticCustomError
 
 #: A parameter's name here -> the other names that clients know it by.
 OTHER_NAMES: dict[str, tuple[str, ...]] = {
@@ -70,24 +66,3 @@ class Body(BaseModel):
     def unknown(self) -> list[str]:
         """Names that no parameter has."""
         return sorted(self.model_extra or ())
-
-
-class _StrictRequest(Request):
-    async def json(self) -> Any:
-        """The body. Not JSON are NaN and Infinity, halves of surrogate pairs, and what nests 200 deep or more."""
-        try:
-            return from_json(await self.body(), allow_inf_nan=False)
-        except ValueError as error:
-            raise HTTPException(400, f"the body is not valid JSON: {error}") from None
-
-
-class JsonRoute(APIRoute):
-    """A route whose body is read strictly."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def read_strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
-
-        return read_strictly

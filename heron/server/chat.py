@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
-from heron.server.body import JsonRoute
 from heron.server.errors import ApiError
 from heron.server.logprobs import chat_logprobs
 from heron.server.parameters import sampling_params
@@ -22,7 +21,7 @@ from heron.server.settings import Limits
 from heron.server.state import ServerState, state_of
 from heron.text.chat import encode_chat
 
-router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
+router = APIRouter(tags=["OpenAI"])
 
 #: Names that no variable of a template can have.
 _TAKEN = frozenset({"self", "messages", "template", "tokenizer"})

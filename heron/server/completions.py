@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
-from heron.server.body import JsonRoute
 from heron.server.chat import choices, most_logprobs
 from heron.server.errors import ApiError
 from heron.server.infill import infill_ids
@@ -24,7 +23,7 @@ from heron.server.settings import Limits
 from heron.server.state import ServerState, state_of
 from heron.text.tokenizer import Tokenizer
 
-router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
+router = APIRouter(tags=["OpenAI"])
 
 #: How long an answer is where the client does not say: OpenAI's default.
 MAX_TOKENS = 16
@@ -41,7 +40,8 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     prompts = await off_loop("prompt", lambda: [_ids(engine.model, prompt, body) for prompt in body.prompt])
     must_fit(engine, prompts, "prompt", limits.prompt_tokens)
     asked = [Asked(ids, params, sample, body.logprobs if body.echo and not sample else None) for ids in prompts for sample in range(body.n)]
-    shape = CompletionShape(state, engine.model, body, [_text(engine.model.tokenizer, p) for p in body.prompt] if body.echo else [])
+    echoed = [_text(engine.model.tokenizer, *pair) for pair in zip(body.prompt, prompts, strict=True)] if body.echo else []
+    shape = CompletionShape(state, engine.model, body, echoed)
     return await respond(request, asked, shape, stream=body.stream, priority=body.priority, ignored=body.ignored)
 
 
@@ -69,8 +69,8 @@ def encode_plain(tokenizer: Tokenizer, text: Prompt) -> list[int]:
     return tokenizer.encode(text, add_special=False) if isinstance(text, str) else encode(tokenizer, text, False)
 
 
-def _text(tokenizer: Tokenizer, prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "".join(p if isinstance(p, str) else tokenizer.decode([p]) for p in prompt)
+def _text(tokenizer: Tokenizer, prompt: Prompt, ids: list[int]) -> str:
+    return prompt if isinstance(prompt, str) else tokenizer.decode(ids, skip_special=True)
 
 
 class CompletionShape(Shape):

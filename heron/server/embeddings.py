@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from heron.engine.embedding import unit
-from heron.server.body import JsonRoute
 from heron.server.errors import ApiError
 from heron.server.prompts import Prompt, off_loop
 from heron.server.replies import reply, warning
@@ -19,7 +18,7 @@ from heron.server.state import state_of
 from heron.server.stream import while_connected
 from heron.text.tokenizer import Tokenizer
 
-router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
+router = APIRouter(tags=["OpenAI"])
 
 
 @router.post("/v1/embeddings", summary="Vectors of texts", response_model=None)

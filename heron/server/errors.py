@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -99,8 +99,20 @@ _HTTP = {
 def _validation(error: RequestValidationError) -> ApiError:
     """The first thing that is wrong with a body; ``param`` is its place, as in ``messages.0.content``."""
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    place = ".".join(_place(first["loc"], {"body": error.body}, first["type"] == "missing"))
     return ApiError(400, f"{place}: {first['msg']}" if place else str(first["msg"]), param=place or None)
+
+
+def _place(parts: Sequence[int | str], value: Any, missing: bool) -> list[str]:
+    """Those parts of a place that are names or indices in ``value``: others name the alternatives of a type."""
+    found: list[str] = []
+    for at, part in enumerate(parts):
+        known = part in value if isinstance(value, dict) else isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if known:
+            value = value[part]
+        if (known or (missing and at == len(parts) - 1)) and at:
+            found.append(str(part).encode("ascii", "backslashreplace").decode()[:100])
+    return found
 
 
 class FaultsToErrors:

@@ -54,11 +54,11 @@ def infill_ids(
     """The prompt after which a model writes what belongs between two texts (Bavarian et al. 2022, prefix before suffix).
 
     ``begun`` is how the gap's text begins; ``extra`` are other files, names and texts, that are told of first, as Hui et al. 2024
-    do where the model has tokens for that. Raises ApiError 501 where the model has no tokens for it.
+    do where the model has tokens for that. Raises ApiError 400 where the model has no tokens for it.
     """
     tokens = infill_tokens(model)
     if tokens is None:
-        raise ApiError(501, "this model has no tokens for filling in; only models trained for it have", param=param, code="no_infill")
+        raise ApiError(400, "this model has no tokens for filling in; only models trained for it have", param=param, code="no_infill")
     tokenizer = model.tokenizer
 
     def plain(text: str) -> list[int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from heron.engine.sampling import SamplingParams
 from heron.errors import RequestError
@@ -26,8 +27,16 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _pairs(value: Any) -> Any:
-    return list(value.items()) if isinstance(value, Mapping) else value
+def _pairs(value: Any) -> list[tuple[int | str, float | bool]]:
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    for pair in pairs if isinstance(pairs, list) else [None]:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not isinstance(pair[1], (int, float)) or pair[1] is True:
+            raise PydanticCustomError(
+                "bias", "give token ids with the numbers to add to their logits, not {pair}", {"pair": f"{pair!r:.60}"}
+            )
+        if isinstance(pair[0], bool) or not isinstance(pair[0], (int, str)):
+            raise PydanticCustomError("bias", "{token} is neither a token id nor a text", {"token": f"{pair[0]!r:.40}"})
+    return [(pair[0], pair[1]) for pair in pairs]
 
 
 Texts = Annotated[
@@ -38,7 +47,7 @@ Texts = Annotated[
 
 #: Pairs of a token (an id, an id in a text, or a text) and what is added to its logits; false bars it.
 Biases = Annotated[
-    list[tuple[int | str, bool | Number]],
+    list[Any],
     BeforeValidator(_pairs),
     WithJsonSchema(
         {"anyOf": [{"type": "object", "additionalProperties": {"type": "number"}}, {"type": "array", "items": {"type": "array"}}]}
@@ -113,7 +122,7 @@ def in_vocabulary(name: str, ids: Sequence[Any], size: int) -> None:
             raise ApiError(400, f"{name}: token id {id!r:.40} is outside the vocabulary of {size}", param=f"{name}.{at}")
 
 
-def _biases(pairs: Sequence[tuple[int | str, bool | float]], tokenizer: Tokenizer) -> Any:
+def _biases(pairs: Sequence[tuple[int | str, bool | float]], tokenizer: Tokenizer) -> Iterator[tuple[int, float]]:
     for token, bias in pairs:
         amount = bias if not isinstance(bias, bool) else -math.inf
         ids = tokenizer.encode(token, add_special=False) if isinstance(token, str) and not _is_number(token) else [int(token)]

@@ -85,7 +85,7 @@ def _once(prefix: list[int], ids: list[int]) -> list[int]:
 
 def must_fit(engine: Engine, prompts: Sequence[list[int]], param: str, most: int) -> None:
     """Raises ApiError 400 for a prompt that is empty, or has more tokens than the context, or than ``most`` unless that is 0."""
-    context = min(engine.model.context_length, engine.kv_tokens)
+    context = engine.context_length
     for ids in prompts:
         if not ids:
             raise ApiError(400, "the prompt is empty", param=param)
