@@ -21,7 +21,10 @@ def philox4x32(counter: tuple[int, int, int, int], key: tuple[int, int], rounds:
     return c0, c1, c2, c3
 
 
-def uniform(seed: int, sample: int, position: int) -> float:
-    """A float64 in [0, 1) with 53 random bits, for the token at ``position`` of the ``sample``-th answer with this seed."""
-    words = philox4x32((position & _MASK, position >> 32 & _MASK, sample & _MASK, 0), (seed & _MASK, seed >> 32 & _MASK))
+def uniform(seed: int, sample: int, position: int, which: int = 0) -> float:
+    """A float64 in [0, 1) with 53 random bits, for the token at ``position`` of the ``sample``-th answer with this seed.
+
+    ``which``: 0 picks the token, 1 decides on XTC.
+    """
+    words = philox4x32((position & _MASK, position >> 32 & _MASK, sample & _MASK, which), (seed & _MASK, seed >> 32 & _MASK))
     return ((words[0] << 21) ^ (words[1] >> 11)) / 2.0**53

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from heron.engine.candidates import Candidates, min_p, top_k, top_p, typ_p
 from heron.engine.random import philox4x32, uniform
-from heron.engine.sampler import Candidates, NumpySampler, make_sampler, min_p, penalties, top_k, top_p, typical
+from heron.engine.repetition import penalties
+from heron.engine.sampler import NumpySampler, make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
 
@@ -40,7 +42,7 @@ def test_uniform_numbers_are_uniform_and_depend_on_every_part_of_the_key() -> No
     numbers = np.array([uniform(3, 0, i) for i in range(4000)])
     assert numbers.min() >= 0 and numbers.max() < 1
     assert abs(numbers.mean() - 0.5) < 0.02 and abs(numbers.var() - 1 / 12) < 0.005
-    assert len({uniform(1, 0, 0), uniform(2, 0, 0), uniform(1, 1, 0), uniform(1, 0, 1), uniform(1 + 2**32, 0, 0)}) == 5
+    assert len({uniform(1, 0, 0), uniform(2, 0, 0), uniform(1, 1, 0), uniform(1, 0, 1), uniform(1 + 2**32, 0, 0), uniform(1, 0, 0, 1)}) == 6
 
 
 def kept(step: Any, probabilities: list[float], **values: Any) -> list[int]:
@@ -58,9 +60,9 @@ def test_each_step_keeps_what_its_paper_says() -> None:
     assert kept(top_p, [0.1, 0.4, 0.2, 0.3], top_p=0.0) == [1]
     assert kept(min_p, [0.1, 0.4, 0.2, 0.3], min_p=0.6) == [1, 3]
     # Entropy of (0.7, 0.1 x 3) is 0.94 nats; 0.7 has a surprise of 0.36, 0.1 of 2.3: 0.7 is nearer.
-    assert kept(typical, [0.1, 0.7, 0.1, 0.1], typical_p=0.5) == [1]
+    assert kept(typ_p, [0.1, 0.7, 0.1, 0.1], typical_p=0.5) == [1]
     # Entropy of (0.4, 0.3, 0.3) is 1.09; 0.3 (surprise 1.2) is more typical than 0.4 (0.92).
-    assert kept(typical, [0.4, 0.3, 0.3], typical_p=0.25) == [1]
+    assert kept(typ_p, [0.4, 0.3, 0.3], typical_p=0.25) == [1]
 
 
 def test_penalties() -> None:
