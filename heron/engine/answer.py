@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.engine.generation import Piece
+from heron.engine.rules import Rules
+from heron.engine.sampled import Sampled
 from heron.engine.sampler import make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.text.stream import Detokenizer, StopStrings
@@ -21,29 +23,30 @@ class Answer:
 
     ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
     ``sample`` counts the answers with one seed.
-    ``finish_reason`` is empty until the answer has ended.
+    ``finish_reason`` is empty until the answer has ended. Raises RequestError for token ids outside the vocabulary.
     """
 
     def __init__(
         self, tokenizer: Tokenizer, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0
     ) -> None:
-        self._sampler = make_sampler(params, sample)
-        self._sampler.accept(prompt)
+        rules = Rules.of(params, tokenizer)
+        self.sampler = make_sampler(params, sample, rules)
+        self.sampler.accept(prompt)
         self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues), StopStrings(params.stop)
-        self._ends = set(params.stop_token_ids) | (set() if params.ignore_eos else set(tokenizer.eos_ids))
+        self._ends = frozenset(rules.ends)
         self._left = room if params.max_tokens is None else min(params.max_tokens, room)
-        self._position = len(prompt)
+        self.position = len(prompt)
         self._prompt_length = len(prompt)
         self.finish_reason = "" if self._left > 0 else "length"
 
     @property
     def seed(self) -> int:
-        return self._sampler.seed
+        return self.sampler.seed
 
     @property
     def generated(self) -> int:
         """Tokens chosen so far, the one that ended the answer included."""
-        return self._position - self._prompt_length
+        return self.position - self._prompt_length
 
     @property
     def stop_string(self) -> str | None:
@@ -53,21 +56,24 @@ class Answer:
     def push(self, logits: NDArray[np.float32]) -> Piece:
         """Choose the next token by its logits, float32 [vocab].
 
-        Raises BackendError for logits that are not finite.
+        Raises BackendError for logits that are not finite, and RequestError where no token may come.
         """
-        sampled = self._sampler.sample(logits, self._position)
-        self._position += 1
+        return self.take(self.sampler.sample(logits, self.position))
+
+    def take(self, sampled: Sampled) -> Piece:
+        """The piece of a token that the sampler chose for ``position``."""
+        self.position += 1
         self._left -= 1
         if sampled.token in self._ends:
             self.finish_reason = "stop"
-            return Piece(self._rest(), sampled.token, sampled.logprob, ends=True)
+            return Piece(self._rest(), sampled.token, sampled.logprob, sampled.top, ends=True)
         text, stopped = self._stops.push(self._detokenizer.push(sampled.token))
         if not stopped and self._left == 0:
             text += self._rest()
             stopped, self.finish_reason = self._stops.found is not None, "length"
         if stopped:
             self.finish_reason = "stop"
-        return Piece(text, sampled.token, sampled.logprob)
+        return Piece(text, sampled.token, sampled.logprob, sampled.top)
 
     def _rest(self) -> str:
         text, stopped = self._stops.push(self._detokenizer.finish())

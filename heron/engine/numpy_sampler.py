@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.engine.candidates import STEPS, Candidates, Logits, mirostat_count, temperature, xtc
+from heron.engine.logprobs import likeliest, log_softmax
 from heron.engine.random import uniform
 from heron.engine.repetition import Breakers, dry, penalties
 from heron.engine.rules import Rules
@@ -41,15 +42,13 @@ class NumpySampler:
 
     def sample(self, logits: NDArray[np.float32], position: int, mask: NDArray[np.uint32] | None = None) -> Sampled:
         raw = logits.astype(np.float64)
-        highest = raw.max()
-        if not np.isfinite(highest):
+        if not np.isfinite(raw.max()):
             raise BackendError(NOT_FINITE)
         token = self._choose(self._gather(raw, mask), position)
         self._history.append(token)
         self._generated += 1
-        logprobs = raw - highest - np.log(np.exp(raw - highest).sum())
-        likeliest = np.lexsort((np.arange(len(raw)), -raw))[: self.params.top_logprobs]
-        return Sampled(token, float(logprobs[token]), tuple((int(i), float(logprobs[i])) for i in likeliest))
+        logprobs = log_softmax(logits)
+        return Sampled(token, float(logprobs[token]), likeliest(logprobs, self.params.top_logprobs))
 
     def _gather(self, raw: Logits, mask: NDArray[np.uint32] | None) -> Candidates:
         rules, n = self.rules, len(raw)

@@ -31,8 +31,9 @@ class Rules:
     breakers: Sequences = ()
 
     @staticmethod
-    def of(params: SamplingParams, tokenizer: Tokenizer, vocab: int) -> Rules:
-        """``vocab`` is how many logits the model computes. Raises RequestError for token ids outside it."""
+    def of(params: SamplingParams, tokenizer: Tokenizer) -> Rules:
+        """Raises RequestError for token ids outside the vocabulary."""
+        vocab = tokenizer.vocab_size
         _check("logit_bias", (id for id, _ in params.logit_bias), vocab)
         _check("stop_token_ids", params.stop_token_ids, vocab)
         _check("allowed_token_ids", params.allowed_token_ids or (), vocab)

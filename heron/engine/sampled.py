@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
+from heron.engine.logprobs import Top
 from heron.engine.sampling import SamplingParams
 
 NOT_FINITE = "the model computed no finite logit, or one that is not a number; its weights may be damaged"
@@ -20,7 +21,7 @@ class Sampled:
 
     token: int
     logprob: float
-    top: tuple[tuple[int, float], ...] = ()
+    top: Top = ()
 
 
 def seeded(params: SamplingParams) -> SamplingParams:

@@ -6,8 +6,8 @@ every parameter: none falls back to numpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,18 +94,18 @@ class Chooser:
     ) -> list[Sampled | Exception]:
         """Of each sampler the token by its row of logits, float32 [R, vocab], or what ``Sampler.sample`` would raise."""
         native = [sampler.core for sampler in samplers if isinstance(sampler, NativeSampler)]
-        found: list[Sampled | Exception] = []
+        take: list[Callable[[], Sampled]]
         if self._pool is not None and len(native) == len(samplers):
-            given = self._pool.sample(native, np.ascontiguousarray(logits), list(rows), list(positions), list(masks))
-            take = [lambda item=item: _result(item) for item in given]
+            found = self._pool.sample(native, np.ascontiguousarray(logits), list(rows), list(positions), list(masks))
+            take = [partial(_result, one) for one in found]
         else:
-            take = [
-                lambda s=s, row=row, position=position, mask=mask: s.sample(logits[row], position, mask)
-                for s, row, position, mask in zip(samplers, rows, positions, masks, strict=True)
-            ]
-        for one in take:
-            try:
-                found.append(one())
-            except Exception as error:
-                found.append(error)
-        return found
+            asked = zip(samplers, rows, positions, masks, strict=True)
+            take = [partial(sampler.sample, logits[row], position, mask) for sampler, row, position, mask in asked]
+        return [_tried(one) for one in take]
+
+
+def _tried(call: Callable[[], Sampled]) -> Sampled | Exception:
+    try:
+        return call()
+    except Exception as error:
+        return error

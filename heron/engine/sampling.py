@@ -131,6 +131,8 @@ class SamplingParams:
             ("bad_words", _words(self.bad_words)),
         ):
             object.__setattr__(self, name, checked)
+        if len(self.dry_sequence_breakers) > 32 or any(len(text) > 40 for text in self.dry_sequence_breakers):
+            raise RequestError("dry_sequence_breakers holds more than 32 texts, or one of more than 40 characters")
         if self.allowed_token_ids == ():
             raise RequestError("allowed_token_ids is empty, so that no token could be chosen; leave it out to allow all")
 
