@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from heron.engine.generation import Piece
 from heron.engine.rules import Rules
 from heron.engine.sampled import Sampled
-from heron.engine.sampler import make_sampler
+from heron.engine.sampler import Mask, make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.text.stream import Detokenizer, StopStrings
 
@@ -58,7 +58,11 @@ class Answer:
 
         Raises BackendError for logits that are not finite, and RequestError where no token may come.
         """
-        return self.take(self.sampler.sample(logits, self.position))
+        return self.take(self.sampler.sample(logits, self.position, self.mask()))
+
+    def mask(self) -> Mask | None:
+        """Which tokens may come next; None: any."""
+        return None
 
     def take(self, sampled: Sampled) -> Piece:
         """The piece of a token that the sampler chose for ``position``."""

@@ -1,4 +1,4 @@
-"""Samplers: each request's choice of the next token from logits, and the choice of all requests of a step together.
+"""Samplers: each request's choice of the next token from logits.
 
 The definition is ``NumpySampler``; ``csrc/sampler.cpp`` is held to it, and is what runs where the core is compiled. It knows
 every parameter: none falls back to numpy.
@@ -6,8 +6,8 @@ every parameter: none falls back to numpy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -63,7 +63,7 @@ class NativeSampler:
         self.core.accept(list(tokens))
 
     def sample(self, logits: NDArray[np.float32], position: int, mask: Mask | None = None) -> Sampled:
-        return _result(_alone().sample([self.core], logits[None], [0], [position], [mask])[0])
+        return sampled(_alone().sample([self.core], logits[None], [0], [position], [mask])[0])
 
 
 @lru_cache(maxsize=1)
@@ -71,41 +71,9 @@ def _alone() -> Any:
     return core.SamplerPool(1)
 
 
-def _result(found: tuple[int, int, float, list[tuple[int, float]]]) -> Sampled:
+def sampled(found: tuple[int, int, float, list[tuple[int, float]]]) -> Sampled:
+    """What the core found. Raises as ``Sampler.sample`` does."""
     status, token, logprob, top = found
     if status:
         raise BackendError(NOT_FINITE) if status == 1 else RequestError(NONE_ALLOWED)
     return Sampled(token, logprob, tuple(top))
-
-
-class Chooser:
-    """Chooses the tokens of all requests of a step, on threads of its own where the core is compiled."""
-
-    def __init__(self, threads: int = 1) -> None:
-        self._pool = None if core is None else core.SamplerPool(threads)
-
-    def choose(
-        self,
-        samplers: Sequence[Sampler],
-        logits: NDArray[np.float32],
-        rows: Sequence[int],
-        positions: Sequence[int],
-        masks: Sequence[Mask | None],
-    ) -> list[Sampled | Exception]:
-        """Of each sampler the token by its row of logits, float32 [R, vocab], or what ``Sampler.sample`` would raise."""
-        native = [sampler.core for sampler in samplers if isinstance(sampler, NativeSampler)]
-        take: list[Callable[[], Sampled]]
-        if self._pool is not None and len(native) == len(samplers):
-            found = self._pool.sample(native, np.ascontiguousarray(logits), list(rows), list(positions), list(masks))
-            take = [partial(_result, one) for one in found]
-        else:
-            asked = zip(samplers, rows, positions, masks, strict=True)
-            take = [partial(sampler.sample, logits[row], position, mask) for sampler, row, position, mask in asked]
-        return [_tried(one) for one in take]
-
-
-def _tried(call: Callable[[], Sampled]) -> Sampled | Exception:
-    try:
-        return call()
-    except Exception as error:
-        return error

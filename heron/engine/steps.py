@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heron.backends.base import Executable, Result
 from heron.engine.cache import Span, next_step, reading_step
+from heron.engine.choosing import Chooser
+from heron.engine.generation import Piece
 from heron.engine.request import Request, Work
 from heron.engine.scheduler import Part, Scheduler
 from heron.engine.statistics import Statistics
@@ -17,12 +21,29 @@ from heron.engine.vectors import Text, Texts
 from heron.errors import BackendError, HeronError, RequestTimeout
 
 
+@dataclass
+class Turn:
+    """A request that has its next tokens chosen, by these rows of logits: as long as each draft is what was chosen."""
+
+    request: Request
+    rows: range
+    drafts: list[int]
+    accepted: int = 0
+
+    def go_on(self, piece: Piece) -> bool:
+        """Whether there is another token to choose after this one."""
+        if self.accepted == len(self.drafts) or piece.token != self.drafts[self.accepted]:
+            return False
+        self.accepted += 1
+        return not self.request.answer.finish_reason
+
+
 class Steps:
     """``reads``: an encoder reads texts whose vectors are wanted; without one a decoder computes them as it does prompts."""
 
     def __init__(self, executable: Executable, scheduler: Scheduler, reads: bool) -> None:
         self._executable, self._scheduler, self._reads = executable, scheduler, reads
-        self._texts = Texts(executable)
+        self._texts, self._chooser = Texts(executable), Chooser(executable.threads)
         self.statistics = Statistics()
 
     def add(self, work: Work) -> None:
@@ -104,8 +125,8 @@ class Steps:
         return self._executable.run("forward", next_step(steps), ("logits", "normed") if vectors else ("logits",))
 
     def _take_up(self, parts: list[Part], result: Result) -> None:
-        """Choose the next tokens. A request whose logits are not finite, or whose sampler fails, ends alone."""
-        row, at = 0, 0
+        """Hand out vectors and scores, and choose the next tokens. A request for which that fails ends alone."""
+        row, at, turns = 0, 0, []
         for part in parts:
             request = part.request
             if isinstance(request, Text):
@@ -114,39 +135,54 @@ class Steps:
                 if part.last:
                     self._finish(request)
             elif isinstance(request, Request):
-                rows = slice(row, row := row + len(_rows(part)))
-                self._read(part, request, np.asarray(result["logits"][rows]), result.nonfinite[rows])
+                scored, rows = len(part.scored), row + len(_rows(part))
+                with self._ending_alone(request):
+                    self._score(part, request, np.asarray(result["logits"][row : row + scored]), result.nonfinite[row : row + scored])
+                    if part.last and not request.answer.finish_reason:
+                        turns.append(Turn(request, range(row + scored, rows), part.tokens[len(part.tokens) - part.drafts :]))
+                    else:
+                        self._settle(request, part.last, part.drafts)
+                row = rows
             at += len(part.tokens)
+        self._choose(turns, np.asarray(result["logits"]), result.nonfinite)
 
-    def _read(self, part: Part, request: Request, logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> None:
-        """Score the prompt by the logits of a part's rows, and choose the next tokens by the rest of them."""
-        scored = len(part.scored)
-        try:
-            if scored and request.scores is not None:
-                _check(damaged[:scored].any())
-                after = len(request.sequence.tokens) - len(part.tokens) + 1
-                request.scores.add(logits[:scored], request.tokens[after + part.scored.start : after + part.scored.stop])
-            accepted = (
-                self._choose(request, part.tokens[len(part.tokens) - part.drafts :], logits[scored:], damaged[scored:]) if part.last else 0
-            )
-            request.sequence.settle(part.drafts - accepted)
-        except Exception as error:
-            self.end(request, "error", error)
-            return
-        if part.last and request.answer.finish_reason:
+    def _score(self, part: Part, request: Request, logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> None:
+        """Score the prompt's tokens by the rows in front of them."""
+        if part.scored and request.scores is not None:
+            _check(damaged.any())
+            after = len(request.sequence.tokens) - len(part.tokens) + 1
+            request.scores.add(logits, request.tokens[after + part.scored.start : after + part.scored.stop])
+
+    def _choose(self, turns: list[Turn], logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> None:
+        """Choose a token by the first row of each, then by the next rows of those whose draft is what was chosen."""
+        while turns:
+            answers, rows = [turn.request.answer for turn in turns], [turn.rows[turn.accepted] for turn in turns]
+            chosen, left = self._chooser.choose(answers, logits, rows), []
+            for turn, row, sampled in zip(turns, rows, chosen, strict=True):
+                request = turn.request
+                with self._ending_alone(request):
+                    _check(damaged[row])
+                    if isinstance(sampled, Exception):
+                        raise sampled
+                    piece = request.answer.take(sampled)
+                    self.statistics.token(request, request.take(piece))
+                    if turn.go_on(piece):
+                        left.append(turn)
+                    else:
+                        self._settle(request, True, len(turn.drafts) - turn.accepted)
+            turns = left
+
+    def _settle(self, request: Request, last: bool, refused: int) -> None:
+        request.sequence.settle(refused)
+        if last and request.answer.finish_reason:
             self.end(request, request.answer.finish_reason)
 
-    def _choose(self, request: Request, drafts: list[int], logits: NDArray[np.float32], damaged: NDArray[np.bool_]) -> int:
-        """Choose a token by each row, as long as what was drafted is what is chosen; return how many drafts were."""
-        for accepted in range(len(logits)):
-            if request.answer.finish_reason:
-                return accepted
-            _check(damaged[accepted])
-            piece = request.answer.push(logits[accepted])
-            self.statistics.token(request, request.take(piece))
-            if accepted == len(drafts) or piece.token != drafts[accepted]:
-                return accepted
-        return 0
+    @contextmanager
+    def _ending_alone(self, request: Request) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.end(request, "error", error)
 
     def _finish(self, text: Text) -> None:
         self._forget(text)

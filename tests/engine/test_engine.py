@@ -7,7 +7,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import parity
 import pytest
 from tiny_gguf import write_tiny
@@ -18,6 +17,7 @@ from heron.backends import native
 from heron.engine.engine import Engine
 from heron.engine.model import Model
 from heron.engine.request import Request
+from heron.engine.sampled import Sampled
 from heron.errors import BackendError, RequestError
 
 BACKENDS = ["reference", pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="no compiled core"))]
@@ -175,10 +175,10 @@ def test_a_request_that_fails_fails_alone(stories: Model, monkeypatch: pytest.Mo
         good, bad = (engine.submit("Once upon a time", temperature=0, max_tokens=20) for _ in range(2))
         engine.step()
 
-        def fail(logits: np.ndarray) -> None:
+        def fail(sampled: Sampled) -> None:
             raise BackendError("no")
 
-        monkeypatch.setattr(bad.answer, "push", fail)
+        monkeypatch.setattr(bad.answer, "take", fail)
         drive(engine)
         assert good.result().tokens == expected
         with pytest.raises(BackendError, match="no"):

@@ -64,7 +64,10 @@ def test_a_trained_folder_gives_transformers_tokens(shared: Path, backend: str) 
     for prompt in PROMPTS:
         ids = model.tokenizer.encode(prompt)
         with torch.no_grad():
-            whole = oracle.generate(torch.tensor([ids]), max_new_tokens=200, do_sample=False, eos_token_id=-1, pad_token_id=0)[0].tolist()
+            ends = sorted(model.tokenizer.eos_ids)
+            whole = oracle.generate(
+                torch.tensor([ids]), max_new_tokens=200, do_sample=False, eos_token_id=-1, pad_token_id=0, suppress_tokens=ends
+            )[0].tolist()
         answer = model.generate(ids, temperature=0, max_tokens=200, ignore_eos=True)
         assert answer.tokens == whole[len(ids) :]
         with torch.no_grad():

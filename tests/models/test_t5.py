@@ -129,7 +129,8 @@ def test_generation_reads_the_prompt_and_begins_anew(made: parity.Tiny) -> None:
     model = heron.load(write_tiny(made.folder), backend="reference", kv_dtype="f32")
     for s in (1, 0):
         source = torch.tensor([SOURCES[s]])
-        theirs = made.hf.generate(source, max_new_tokens=20, do_sample=False, num_beams=1, eos_token_id=None, pad_token_id=0)
+        how = {"max_new_tokens": 20, "do_sample": False, "num_beams": 1, "eos_token_id": None, "pad_token_id": 0}
+        theirs = made.hf.generate(source, suppress_tokens=sorted(model.tokenizer.eos_ids), **how)
         answer = model.generate(SOURCES[s], temperature=0, max_tokens=20, ignore_eos=True)
         assert [0, *answer.tokens] == theirs[0].tolist()
         assert answer.timings.prompt_tokens == len(SOURCES[s]) + 1
