@@ -16,7 +16,7 @@ from heron.server.gate import Gate
 from heron.server.state import ServerState
 
 #: Modules of heron.server with a ``router``.
-ROUTERS = ("health", "models", "metrics", "chat", "completions", "embeddings")
+ROUTERS = ("health", "models", "metrics", "chat", "completions", "embeddings", "llamacpp", "llamacpp_text", "llamacpp_state")
 
 
 def create_app(state: ServerState) -> FastAPI:

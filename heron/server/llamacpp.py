@@ -1,0 +1,165 @@
+"""POST /completion and /infill: llama.cpp's own API of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from heron.engine.generation import Timings
+from heron.engine.model import Model
+from heron.engine.sampling import SamplingParams
+from heron.server.answers import Answers, Asked, Choice, Delta
+from heron.server.chat import choices, most_logprobs
+from heron.server.errors import ApiError
+from heron.server.infill import infill_ids
+from heron.server.logprobs import native_logprobs
+from heron.server.parameters import sampling_params
+from heron.server.prompts import encode, must_fit, off_loop
+from heron.server.replies import Shape, respond
+from heron.server.schemas_llamacpp import Infill, NativeCompletion, NativeSampling
+from heron.server.settings import Limits
+from heron.server.state import ServerState, state_of
+
+router = APIRouter(tags=["llama.cpp"])
+
+
+@router.post("/completion", summary="Go on with a text", response_model=None)
+@router.post("/completions", summary="Go on with a text (the same)", response_model=None)
+async def completion(request: Request, body: NativeCompletion) -> Response:
+    """What the model writes after the prompt: an object, an array for several prompts, or a stream of events."""
+    engine, limits = state_of(request).ready_engine(), state_of(request).settings.limits
+    if len(body.prompt) > limits.prompts:
+        raise ApiError(400, f"prompt has {len(body.prompt)} texts, and at most {limits.prompts} are read", param="prompt")
+    tokenizer = engine.model.tokenizer
+    prompts = await off_loop("prompt", lambda: [encode(tokenizer, prompt, body.parse_special) for prompt in body.prompt])
+    return await _answer(request, body, prompts, "prompt")
+
+
+@router.post("/infill", summary="Fill in a gap", response_model=None)
+async def infill(request: Request, body: Infill) -> Response:
+    """What belongs between two texts. 400 where the model was not trained for it."""
+    model = state_of(request).ready_engine().model
+    extra = [(file.filename, file.text) for file in body.input_extra]
+
+    def ids() -> list[int]:
+        before, after, begun = (
+            model.tokenizer.encode(text, add_special=False) for text in (body.input_prefix, body.input_suffix, body.prompt)
+        )
+        return infill_ids(model, before, after, "input_prefix", begun=begun, extra=extra)
+
+    return await _answer(request, body, [await off_loop("input_prefix", ids)], "input_prefix")
+
+
+async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list[int]], param: str) -> Response:
+    state = state_of(request)
+    engine, limits = state.ready_engine(), state.settings.limits
+    params = _params(body, limits, engine.model)
+    must_fit(engine, prompts, param, limits.prompt_tokens)
+    asked = [Asked(ids, params, sample) for ids in prompts for sample in range(body.n)]
+    shape = NativeShape(state, engine.model, body)
+    return await respond(request, asked, shape, stream=body.stream, priority=body.priority, ignored=body.ignored)
+
+
+def _params(body: NativeSampling, limits: Limits, model: Model) -> SamplingParams:
+    choices(body.n, limits)
+    return sampling_params(body, limits, model.tokenizer, top_logprobs=most_logprobs("n_probs", body.n_probs, limits))
+
+
+def settings(state: ServerState, context: int, params: SamplingParams) -> dict[str, Any]:
+    """``generation_settings``: the parameters as they were understood."""
+    found = asdict(params)
+    constraint, count = found.pop("constraint") or {}, params.max_tokens
+    return found | {
+        "model": state.name,
+        "n_ctx": context,
+        "n_predict": -1 if count is None else count,
+        "max_tokens": -1 if count is None else count,
+        "seed": -1 if params.seed is None else params.seed,
+        "n_probs": found.pop("top_logprobs"),
+        "grammar": constraint.get("text", "") if constraint.get("kind") in ("gbnf", "lark") else "",
+    }
+
+
+def timings(of: Timings, generated: int) -> dict[str, Any]:
+    """Tokens, and how long they took in milliseconds: the prompt from when the request came."""
+    computed = of.prompt_tokens - of.cached_tokens
+    return {
+        "cache_n": of.cached_tokens,
+        **_speed("prompt", computed, of.first_token_seconds),
+        **_speed("predicted", generated, of.decode_seconds),
+    }
+
+
+def _speed(name: str, count: int, seconds: float) -> dict[str, Any]:
+    return {
+        f"{name}_n": count,
+        f"{name}_ms": 1000 * seconds,
+        f"{name}_per_token_ms": 1000 * seconds / count if count else 0.0,
+        f"{name}_per_second": count / seconds if seconds else 0.0,
+    }
+
+
+class NativeShape(Shape):
+    """llama.cpp's objects. Its streams just end."""
+
+    end = b""
+
+    def __init__(self, state: ServerState, model: Model, body: NativeSampling) -> None:
+        self._state, self._tokenizer, self._body = state, model.tokenizer, body
+
+    def whole(self, answers: Answers) -> Any:
+        found = [self._closing(choice, Delta(choice.whole, choice.pieces)) for choice in answers.choices]
+        return found if len(found) > 1 else found[0]
+
+    def events(self, answers: Answers, choice: Choice, delta: Delta, first: bool, last: bool) -> Iterable[Any]:
+        if last:
+            yield self._closing(choice, delta)
+            return
+        sent = len(choice.pieces)  # the engine may be further on
+        told = self._said(choice, delta) | {"stop": False} | self._counts(choice, sent)
+        yield told | ({"timings": timings(choice.request.timings, sent)} if self._body.timings_per_token else {})
+
+    def _said(self, choice: Choice, delta: Delta) -> dict[str, Any]:
+        wanted = self._body.return_tokens or self._body.stream
+        told = {"index": choice.index, "content": delta.text, "tokens": [piece.token for piece in delta.pieces] if wanted else []}
+        if self._body.n_probs:
+            told["completion_probabilities"] = native_logprobs(self._tokenizer, delta.pieces)
+        return told
+
+    def _counts(self, choice: Choice, generated: int) -> dict[str, Any]:
+        return {"id_slot": -1, "tokens_predicted": generated, "tokens_evaluated": choice.request.timings.prompt_tokens}
+
+    def _closing(self, choice: Choice, delta: Delta) -> dict[str, Any]:
+        word, request = choice.stop_string, choice.request
+        engine = self._state.ready_engine()
+        told = self._said(choice, delta) | {
+            "stop": True,
+            "model": self._state.name,
+            **self._counts(choice, choice.generated),
+            "generation_settings": settings(self._state, engine.context_length, choice.asked.params) | {"seed": request.answer.seed},
+            "prompt": self._tokenizer.decode(choice.asked.prompt),
+            "has_new_line": "\n" in choice.whole,
+            "truncated": False,
+            "stop_type": "word" if word is not None else "eos" if choice.end is not None else "limit",
+            "stopping_word": word or "",
+            "tokens_cached": request.timings.cached_tokens,
+            "timings": timings(request.timings, choice.generated),
+        }
+        return told if self._body.response_fields is None else _picked(told, self._body.response_fields)
+
+
+def _picked(told: dict[str, Any], fields: list[str]) -> dict[str, Any]:
+    """The fields asked for; one within another stands by its own name. What there is not is left out."""
+    found = {}
+    for field in fields:
+        value: Any = told
+        *_, name = parts = field.split("/")
+        for part in parts:
+            value = value.get(part, ...) if isinstance(value, dict) else ...
+        if value is not ...:
+            found[name] = value
+    return found

@@ -1,0 +1,58 @@
+"""What clients of llama.cpp's server send."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from heron.server.body import Body, Flag, Whole
+from heron.server.parameters import Sampling, about
+from heron.server.prompts import Prompts
+
+#: Parameters that change nothing here, and need no warning.
+NO_MATTER = frozenset({"cache_prompt", "id_slot", "n_keep", "n_cache_reuse", "model", "min_keep", "sse_ping_interval"})
+
+
+class NativeSampling(Sampling):
+    stream: Flag = False
+    n: Whole = Field(1, description="How many answers to each prompt. Also n_cmpl.", ge=1)
+    n_probs: Whole = Field(0, description="Give each token's log-probability, and so many of the likeliest; 0: none.", ge=0)
+    return_tokens: Flag = Field(False, description="Whether to give the answer's token ids.")
+    timings_per_token: Flag = Field(False, description="Whether each event of a stream has timings.")
+    response_fields: list[str] | None = about("Give these fields alone; a/b is b of a.")
+    parse_special: Flag = Field(True, description="Whether a text's special tokens are these, and no text.")
+
+    @property
+    def ignored(self) -> list[str]:
+        """What is not heeded, and may change what the client expects."""
+        return [name for name in self.unknown if name not in NO_MATTER]
+
+
+class NativeCompletion(NativeSampling):
+    """Texts to go on with."""
+
+    prompt: Prompts = Field(description="A text, token ids, both in one list, or a list of these.")
+
+
+class Extra(BaseModel):
+    filename: str = "file"
+    text: str
+
+
+class Infill(NativeSampling):
+    """A gap to fill in."""
+
+    input_prefix: str = Field(description="What stands before the gap.", examples=["def add(a, b):\n    "])
+    input_suffix: str = Field(description="What stands after it.", examples=["\n\nprint(add(1, 2))"])
+    input_extra: list[Extra] = Field(default_factory=list, description="Other files of the same project.")
+    prompt: str = Field("", description="How the gap's text begins.")
+
+
+class Tokenize(Body):
+    content: str = Field(examples=["Once upon a time"])
+    add_special: Flag = Field(False, description="Put the tokens around it that the model wants.")
+    parse_special: Flag = Field(True, description="Whether special tokens in the text are these, and no text.")
+    with_pieces: Flag = Field(False, description="Give each token's text, or its bytes where they are no text.")
+
+
+class Detokenize(Body):
+    tokens: list[Whole] = Field(examples=[[1, 403, 407]])
