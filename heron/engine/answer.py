@@ -49,6 +49,11 @@ class Answer:
         return self.position - self._prompt_length
 
     @property
+    def left(self) -> int:
+        """How many more tokens there may be."""
+        return self._left
+
+    @property
     def stop_string(self) -> str | None:
         """The stop string that ended the answer."""
         return self._stops.found

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable
 from collections.abc import Sequence as SequenceOf
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from heron.engine.answer import Answer
+from heron.engine.asking import Asking
 from heron.engine.budget import Budget
-from heron.engine.generation import Generation, Piece
+from heron.engine.draft_model import DraftModel
 from heron.engine.logprobs import PromptScores
 from heron.engine.model import Model, Prompt
 from heron.engine.prefix import CachedSequence, PrefixCache
 from heron.engine.request import Deliver, Request, Work, checked
 from heron.engine.sampling import SamplingParams
 from heron.engine.scheduler import Scheduler
+from heron.engine.speculate import DRAFT_TOKENS, Guesses, Speculate, Speculation
 from heron.engine.statistics import Snapshot, doing
 from heron.engine.steps import Steps
 from heron.engine.vectors import Text
 from heron.errors import BackendError, EngineClosed, QueueFull, RequestError
 
 
-class Engine:
+class Engine(Asking):
     """Requests in, tokens out. It takes the model's cache for itself; one thread of its own computes the steps.
 
     ``max_seqs`` requests are computed beside each other, others wait. ``kv_cache_size`` is the cache's size in tokens (0: room for
@@ -37,6 +35,9 @@ class Engine:
     prompts have in common is computed once. Where ``max_queue`` (0: any number) wait beside those that are computed, ``submit``
     raises QueueFull; ``request_timeout`` is how many seconds a request has, from ``submit`` to its end, before it gets
     RequestTimeout. An encoder's engine gives vectors alone.
+
+    ``speculate`` is how tokens are guessed ahead unless a request says otherwise (off, ngram or draft), ``draft_tokens`` how many at
+    a time; ``draft_model``, a small model of the same vocabulary, is what guesses where it is given. Answers stay the same.
     """
 
     def __init__(
@@ -49,6 +50,9 @@ class Engine:
         prefix_cache: bool = True,
         max_queue: int = 0,
         request_timeout: float = math.inf,
+        speculate: str | None = None,
+        draft_tokens: int = DRAFT_TOKENS,
+        draft_model: Model | None = None,
     ) -> None:
         for value, name, least in (
             (max_seqs, "max_seqs", 1),
@@ -57,9 +61,11 @@ class Engine:
             (max_queue, "max_queue", 0),
         ):
             checked(value, name, least)
+        self._speculate = Speculate(speculate or ("draft" if draft_model else "off"), draft_tokens)
         self.model, executable = model, model.executable
         budget = Budget(executable.state_groups, model.context_length, max_seqs, step_tokens)
         self.kv_tokens = kv_cache_size or budget.tokens_that_fit()
+        self._draft = DraftModel(draft_model, model, self.kv_tokens, max_seqs, step_tokens) if draft_model else None
         units = budget.units(self.kv_tokens)
         model.lend()
         executable.allocate(units)
@@ -67,7 +73,7 @@ class Engine:
         self._prefix_cache = prefix_cache
         self.scheduler = Scheduler(self.cache, step_tokens, max_seqs)
         self._max_queue, self._request_timeout = max_queue, request_timeout
-        self._steps = Steps(executable, self.scheduler, "encode" in model.graph_model.entries)
+        self._steps = Steps(executable, self.scheduler, Speculation(self._draft), "encode" in model.graph_model.entries)
         self._changed = threading.Condition()
         self._arrived: list[Work] = []
         self._thread: threading.Thread | None = None
@@ -90,6 +96,8 @@ class Engine:
         sample: int = 0,
         prompt_logprobs: int | None = None,
         continues: bool | None = None,
+        speculate: str | None = None,
+        draft_tokens: int | None = None,
         **sampling: Any,
     ) -> Request:
         """Queue a request; its pieces come as they are generated (``for piece in request``, ``request.result()``).
@@ -98,6 +106,7 @@ class Engine:
         ``sample`` counts the answers to one prompt with one seed: each has random numbers of its own.
         ``prompt_logprobs`` asks for each token of the prompt, and so many of the likeliest beside it, in ``request.scores``.
         ``continues`` says whether the prompt's text goes on, so that a leading space stays: unless it is a chat, if None.
+        ``speculate`` and ``draft_tokens`` say how tokens are guessed ahead, in place of what the engine was told.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
         self.model.must_generate()
@@ -113,10 +122,19 @@ class Engine:
         answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues, sample)
         scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
         sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
-        request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver, scores=scores)
+        guesses = self._guesses(speculate, draft_tokens, params.changed(seed=answer.seed), sample)
+        request = Request(tokens=tokens, answer=answer, sequence=sequence, source=source, priority=priority, deliver=deliver)
+        request.guesses, request.scores = guesses, scores
         request.timings.prompt_tokens = len(ids)
         self._arrive([request])
         return request
+
+    def _guesses(self, kind: str | None, tokens: int | None, params: SamplingParams, sample: int) -> Guesses | None:
+        default = self._speculate
+        how = Speculate(default.kind if kind is None else kind, default.tokens if tokens is None else tokens)
+        if how.kind == "draft" and self._draft is None:
+            raise RequestError("this engine has no draft model; ask for speculate ngram or off")
+        return Guesses(how, params, sample) if how.kind != "off" else None
 
     def _arrive(self, works: SequenceOf[Work]) -> None:
         with self._changed:
@@ -138,84 +156,7 @@ class Engine:
                 request.cancelled = True
             self._changed.notify()
 
-    def generate(
-        self, prompts: Iterable[Prompt], params: SamplingParams | None = None, *, progress: bool = False, **sampling: Any
-    ) -> list[Generation]:
-        """The answers to all prompts, in their order; ``progress`` shows a bar on stderr. Raises what the first that failed raised."""
-        requests = [self.submit(prompt, params, **sampling) for prompt in prompts]
-        self.start()
-        if not progress:
-            return [request.result() for request in requests]
-        from rich.console import Console
-        from rich.progress import track
-
-        return [request.result() for request in track(requests, "answers", console=Console(stderr=True))]
-
-    def stream(self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0, **sampling: Any) -> Iterator[Piece]:
-        """The pieces of one answer. Closing the iterator cancels the request."""
-        request = self.submit(prompt, params, priority=priority, **sampling)
-        self.start()
-        try:
-            yield from request
-        finally:
-            self.cancel(request)
-
-    async def astream(
-        self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0, **sampling: Any
-    ) -> AsyncIterator[Piece]:
-        """The same for asyncio: the pieces are handed to the running loop, and a cancelled task cancels its request."""
-        loop, pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | None | Exception]()
-
-        def deliver(item: Piece | Exception | None) -> None:
-            loop.call_soon_threadsafe(pieces.put_nowait, item)
-
-        request = self.submit(prompt, params, priority=priority, deliver=deliver, **sampling)
-        self.start()
-        try:
-            while (item := await pieces.get()) is not None:
-                if isinstance(item, Exception):
-                    raise item
-                yield item
-        finally:
-            self.cancel(request)
-
-    # Vectors
-
-    def embed(
-        self,
-        texts: Iterable[Prompt],
-        pooling: str | None = None,
-        normalize: bool = True,
-        *,
-        truncate: bool = False,
-        priority: int = 0,
-    ) -> NDArray[np.float32]:
-        """float32 [len(texts), hidden]: the vectors that ``Model.embed`` gives, computed beside what else the engine does."""
-        wanted = self._submit_texts(texts, pooling, normalize, truncate, priority)
-        self.start()
-        try:
-            return self._stacked([text.future.result() for text in wanted])
-        finally:
-            self.cancel(*wanted)
-
-    async def aembed(
-        self,
-        texts: Iterable[Prompt],
-        pooling: str | None = None,
-        normalize: bool = True,
-        *,
-        truncate: bool = False,
-        priority: int = 0,
-    ) -> NDArray[np.float32]:
-        """The same for asyncio; a cancelled task cancels what is left to compute."""
-        wanted = self._submit_texts(texts, pooling, normalize, truncate, priority)
-        self.start()
-        try:
-            return self._stacked(await asyncio.gather(*(asyncio.wrap_future(text.future) for text in wanted)))
-        finally:
-            self.cancel(*wanted)
-
-    def _submit_texts(self, texts: Iterable[Prompt], pooling: str | None, normalize: bool, truncate: bool, priority: int) -> list[Text]:
+    def submit_texts(self, texts: Iterable[Prompt], pooling: str | None, normalize: bool, truncate: bool, priority: int) -> list[Text]:
         embedder = self.model.embedder
         pooling, prompts = embedder.pooling(pooling), embedder.encode(texts, truncate)
         long = max(map(len, prompts), default=0)
@@ -228,9 +169,6 @@ class Engine:
         ]
         self._arrive(wanted)
         return wanted
-
-    def _stacked(self, vectors: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        return np.stack(vectors) if vectors else np.zeros((0, self.model.graph_model.hidden_size), np.float32)
 
     # Steps
 
@@ -288,6 +226,8 @@ class Engine:
             self._thread.join()
         self._end_all("cancelled", EngineClosed("the engine was closed"))
         self.model.allocate()
+        if self._draft is not None:
+            self._draft.close()
 
     def __enter__(self) -> Engine:
         return self

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Timings:
-    """Seconds and tokens of one answer; ``prompt_tokens`` counts those computed, not those found in the cache."""
+    """Seconds and tokens of one answer; ``prompt_tokens`` counts those computed, not those found in the cache.
+
+    Of ``drafted_tokens``, guesses that were checked, ``accepted_tokens`` were right.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -15,6 +18,8 @@ class Timings:
     first_token_seconds: float = 0.0
     decoded_tokens: int = 0
     decode_seconds: float = 0.0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from heron.engine.answer import Answer
 from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.logprobs import PromptScores
 from heron.engine.prefix import CachedSequence
+from heron.engine.speculate import Guesses
 from heron.errors import RequestError
 
 #: Puts a piece where its reader looks: a piece, then None at the end, or the error that ended the request.
@@ -73,6 +74,7 @@ class Request(Work):
 
     answer: Answer
     deliver: Deliver | None = None
+    guesses: Guesses | None = None  # what the next tokens are guessed with, where they are
     scores: PromptScores | None = None  # of the prompt's tokens, where they are asked for
     finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
 

@@ -68,6 +68,13 @@ class Statistics:
             self.prompt(work)
             self.first_token.add(seconds)
 
+    def guesses(self, work: Work, guessed: int, right: int) -> None:
+        """So many tokens were guessed and checked, so many of them right."""
+        self.drafted_tokens += guessed
+        self.accepted_tokens += right
+        work.timings.drafted_tokens += guessed
+        work.timings.accepted_tokens += right
+
     def end(self, work: Work, reason: str) -> None:
         now = time.perf_counter()
         took = now - max(self._last_end, work.arrived)

@@ -16,6 +16,7 @@ from heron.engine.choosing import Chooser
 from heron.engine.generation import Piece
 from heron.engine.request import Request, Work
 from heron.engine.scheduler import Part, Scheduler
+from heron.engine.speculate import Speculation
 from heron.engine.statistics import Statistics
 from heron.engine.vectors import Text, Texts
 from heron.errors import BackendError, HeronError, RequestTimeout
@@ -41,8 +42,8 @@ class Turn:
 class Steps:
     """``reads``: an encoder reads texts whose vectors are wanted; without one a decoder computes them as it does prompts."""
 
-    def __init__(self, executable: Executable, scheduler: Scheduler, reads: bool) -> None:
-        self._executable, self._scheduler, self._reads = executable, scheduler, reads
+    def __init__(self, executable: Executable, scheduler: Scheduler, speculation: Speculation, reads: bool) -> None:
+        self._executable, self._scheduler, self._speculation, self._reads = executable, scheduler, speculation, reads
         self._texts, self._chooser = Texts(executable), Chooser(executable.threads)
         self.statistics = Statistics()
 
@@ -84,9 +85,12 @@ class Steps:
         self._scheduler.remove(work)
         if isinstance(work, Text):
             self._texts.remove(work)
+        if isinstance(work, Request):
+            self._speculation.forget(work)
 
     def compute(self) -> bool:
         """One step of the encoder's texts and one of the requests; whether there was anything to compute."""
+        self._speculation.guess(work for work in self._scheduler.running if isinstance(work, Request))
         parts = self._scheduler.plan()
         texts = self._texts.take()
         if texts:
@@ -141,7 +145,7 @@ class Steps:
                     if part.last and not request.answer.finish_reason:
                         turns.append(Turn(request, range(row + scored, rows), part.tokens[len(part.tokens) - part.drafts :]))
                     else:
-                        self._settle(request, part.last, part.drafts)
+                        self._settle(request, part.last)
                 row = rows
             at += len(part.tokens)
         self._choose(turns, np.asarray(result["logits"]), result.nonfinite)
@@ -169,11 +173,14 @@ class Steps:
                     if turn.go_on(piece):
                         left.append(turn)
                     else:
-                        self._settle(request, True, len(turn.drafts) - turn.accepted)
+                        self._settle(request, True, len(turn.drafts), turn.accepted)
             turns = left
 
-    def _settle(self, request: Request, last: bool, refused: int) -> None:
-        request.sequence.settle(refused)
+    def _settle(self, request: Request, last: bool, drafted: int = 0, accepted: int = 0) -> None:
+        request.sequence.settle(drafted - accepted)
+        if drafted and request.guesses is not None:
+            request.guesses.pace.learn(drafted, accepted, alone=len(self._scheduler.running) == 1)
+            self.statistics.guesses(request, drafted, accepted)
         if last and request.answer.finish_reason:
             self.end(request, request.answer.finish_reason)
 

@@ -95,6 +95,11 @@ class Tokenizer:
         """The id of the token that is spelled so, or None."""
         return self._ids.get(token)
 
+    def agrees_with(self, other: Tokenizer) -> bool:
+        """Whether ids mean the same: the shorter of the two vocabularies begins the longer one, which may be filled up."""
+        shorter, longer = sorted((self._parts.tokens, other._parts.tokens), key=len)
+        return longer[: len(shorter)] == shorter
+
     def is_special(self, id: int) -> bool:
         """Whether it is a control token. Raises RequestError for an id outside the vocabulary."""
         return self._checked(id) in self._parts.special
