@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class Asking(ABC):
 
     async def astream(
         self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0, **sampling: Any
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece, None]:
         """The same for asyncio: the pieces are handed to the running loop, and a cancelled task cancels its request."""
         loop, pieces = asyncio.get_running_loop(), asyncio.Queue[Piece | None | Exception]()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import queue
 import time
@@ -109,7 +110,8 @@ class Request(Work):
         """Nothing more will come. The reader gets the error, if there is one."""
         assert self.deliver is not None
         self.finish_reason = reason
-        self.deliver(error)
+        with contextlib.suppress(Exception):  # a reader that fails is no concern of others
+            self.deliver(error)
 
     def __iter__(self) -> Iterator[Piece]:
         """The pieces as they come. Raises what ended the request."""

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from heron.errors import HeronError, QueueFull, RequestError, RequestTimeout, UnsupportedError
+from heron.errors import EngineClosed, HeronError, QueueFull, RequestError, RequestTimeout, UnsupportedError
 
 _log = logging.getLogger("heron.server")
 
@@ -66,6 +66,8 @@ def as_api_error(error: BaseException) -> ApiError:
             return error
         case QueueFull():
             return ApiError(429, str(error), code="queue_full", headers={"retry-after": str(max(1, round(error.retry_after)))})
+        case EngineClosed():
+            return ApiError(503, str(error), code="closing", headers={"retry-after": "5"})
         case RequestTimeout():
             return ApiError(504, str(error), code="timeout")
         case RequestError():

@@ -38,7 +38,7 @@ def serve(state: ServerState, sockets: list[socket.socket], load: Callable[[], E
     Raises what ``load`` raises.
     """
     allow_many()
-    server = _Server(state)
+    server = Server(state)
     loader = threading.Thread(target=server.load, args=(load, ready), name="heron-load", daemon=True)
     loader.start()
     server.run(sockets)
@@ -50,7 +50,7 @@ def serve(state: ServerState, sockets: list[socket.socket], load: Callable[[], E
         os._exit(128 + server.signal if server.force_exit else 0)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's, that drains before it shuts down."""
 
     def __init__(self, state: ServerState) -> None:
