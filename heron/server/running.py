@@ -44,10 +44,8 @@ def serve(state: ServerState, sockets: list[socket.socket], load: Callable[[], E
     server.run(sockets)
     if server.failure is not None:
         raise server.failure
-    if server.force_exit or loader.is_alive():  # a step, or the loading of a model, cannot be interrupted from within
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(128 + server.signal if server.force_exit else 0)
+    if loader.is_alive():
+        _leave(0)
 
 
 class Server(uvicorn.Server):
@@ -104,9 +102,10 @@ class Server(uvicorn.Server):
         ending = asyncio.ensure_future(self._end(sockets))
         while not (ending.done() or self.force_exit):
             await asyncio.wait({ending}, timeout=0.1)
-        if ending.done():
-            ending.result()
         event(_log, logging.INFO, "stopped", unfinished=self._state.active)
+        if not ending.done():
+            _leave(128 + self.signal)
+        ending.result()
 
     async def _end(self, sockets: list[socket.socket] | None) -> None:
         engine = self._state.engine
@@ -114,3 +113,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if closing is not None:
             await closing
+
+
+def _leave(status: int) -> None:
+    """End the process though threads run: a step, or the loading of a model, cannot be interrupted from within."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

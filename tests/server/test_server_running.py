@@ -1,0 +1,211 @@
+"""`heron serve` as a process: loading, a port in use, signals while streams run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from http_serving import PATIENCE, until
+
+from heron import pocket
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: An answer that takes some seconds, since each step of the server's model waits a little.
+LONG = {"prompt": "Hello", "max_tokens": 900, "ignore_eos": True, "stream": True, "temperature": 0}
+
+#: Serves as the command does, with a model that loads or steps slowly.
+SLOW = """
+import sys, time
+import heron.cli
+from heron.backends.base import Executable
+from heron.engine import model
+
+loading, stepping = float(sys.argv.pop(1)), float(sys.argv.pop(1))
+run, allocate = Executable.run, model.Model.allocate
+
+def slowly(self, *args):
+    time.sleep(stepping)
+    return run(self, *args)
+
+def late(self):
+    time.sleep(loading)
+    allocate(self)
+
+Executable.run, model.Model.allocate = slowly, late
+heron.cli.main()
+"""
+
+
+class Process:
+    """A server of the pocket model on a free port."""
+
+    def __init__(self, *options: str, loading: float = 0, stepping: float = 0, wait: bool = True) -> None:
+        command = [sys.executable, "-c", SLOW, str(loading), str(stepping), "serve", str(pocket.path()), "--threads", "1", *options]
+        env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self.running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        assert self.running.stderr is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", first := self.running.stderr.readline())
+        assert found, first + self.running.stderr.read()
+        self.url = found.group()
+        until(lambda: self.health() is not None)
+        if wait:
+            until(lambda: self.health() == 200)
+
+    def health(self) -> int | None:
+        try:
+            return httpx.get(f"{self.url}/health").status_code
+        except httpx.ConnectError:
+            return None
+
+    def signal(self, number: signal.Signals) -> None:
+        self.running.send_signal(number)
+
+    def end(self) -> tuple[int, str, str]:
+        """Its exit status, and what it wrote."""
+        out, log = self.running.communicate(timeout=PATIENCE)
+        return self.running.returncode, out, log
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    started: list[Process] = []
+
+    def begin(*options: str, **how: Any) -> Process:
+        started.append(Process("--port", "0", *options, **how))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.running.kill()
+        process.running.communicate()
+
+
+Start = Callable[..., Process]
+
+
+def test_it_says_that_it_is_loading_then_how_to_reach_it(start: Start) -> None:
+    process = start("--alias", "small", loading=0.5, wait=False)
+    for path, method in (("/health", "GET"), ("/v1/models", "GET"), ("/v1/completions", "POST")):
+        refused = httpx.request(method, process.url + path, json={} if method == "POST" else None)
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "loading"
+        assert refused.headers["retry-after"] == "1"
+    assert "heron_ready 0.0" in httpx.get(f"{process.url}/metrics").text
+    until(lambda: process.health() == 200)
+    assert httpx.get(f"{process.url}/v1/models").json()["data"][0]["id"] == "small"
+    process.signal(signal.SIGTERM)
+    status, out, _ = process.end()
+    assert status == 0
+    for said in ("Heron", process.url, "pocket.gguf", "KV cache", "16 at once", f"curl {process.url}/v1/"):
+        assert said in out
+    curl = re.search(r"curl \S+ -H '(\S+: \S+)' -d '(.*)'$", out, re.MULTILINE)
+    assert curl is not None
+    assert json.loads(curl.group(2))["model"] == "small"
+
+
+def test_a_signal_while_it_loads_ends_it(start: Start) -> None:
+    process = start(loading=60, wait=False)
+    process.signal(signal.SIGINT)
+    assert process.end()[0] == 0
+
+
+def lines_of(process: Process, response: httpx.Response) -> Iterator[str]:
+    assert response.status_code == 200
+    for line in response.iter_lines():
+        if line.startswith("data: "):
+            yield line[6:]
+
+
+def test_sigterm_lets_streams_end_and_takes_nothing_new(start: Start) -> None:
+    process = start(stepping=0.01)
+    with httpx.stream("POST", f"{process.url}/v1/completions", json=LONG | {"max_tokens": 100}) as response:
+        lines = lines_of(process, response)
+        next(lines)
+        process.signal(signal.SIGTERM)
+        until(lambda: process.health() == 503)
+        refused = httpx.post(f"{process.url}/v1/completions", json=LONG)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
+        assert int(refused.headers["retry-after"]) > 0
+        left = list(lines)
+    assert left[-1] == "[DONE]"
+    assert json.loads(left[-2])["choices"][0]["finish_reason"] == "length"
+    assert len(left) >= 90
+    assert process.end()[0] == 0
+
+
+def test_what_takes_longer_than_the_drain_timeout_ends_with_an_error(start: Start) -> None:
+    process = start("--drain-timeout", "0.3", stepping=0.01)
+    with httpx.stream("POST", f"{process.url}/v1/completions", json=LONG) as response:
+        lines = lines_of(process, response)
+        next(lines)
+        process.signal(signal.SIGTERM)
+        left = list(lines)
+    assert left[-1] == "[DONE]"
+    assert json.loads(left[-2])["error"]["code"] == "closing"
+    assert process.end()[0] == 0
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_at_once(start: Start, second: signal.Signals) -> None:
+    process = start(stepping=0.01)
+    with httpx.stream("POST", f"{process.url}/v1/completions", json=LONG) as response:
+        lines = lines_of(process, response)
+        next(lines)
+        process.signal(signal.SIGTERM)
+        until(lambda: process.health() == 503)
+        begin = time.monotonic()
+        process.signal(second)
+        status, _, log = process.end()
+        assert time.monotonic() - begin < 2
+        with pytest.raises(httpx.TransportError):
+            list(lines)
+    assert status == 128 + second
+    assert "Traceback" not in log
+
+
+def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "heron", "serve", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=PATIENCE)
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        failed = run(pocket.path(), "--port", str(port))
+    assert failed.returncode == 2
+    assert failed.stderr == f"heron: error: port {port} on 127.0.0.1 is in use; give another one with --port (0: any that is free)\n"
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_server(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF" + b"\x00" * 100)
+    failed = run(broken, "--port", "0", "--log-level", "warning")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("heron: error: ")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_usage_that_is_wrong(tmp_path: Path) -> None:
+    for options, said in (
+        ([tmp_path / "absent.gguf"], "no model"),
+        ([pocket.path(), "--api-key", ""], "empty"),
+        ([pocket.path(), "--log-format", "xml"], "xml"),
+        ([pocket.path(), "--host", "no.such.host.invalid"], "no address"),
+    ):
+        failed = run(*options)
+        assert failed.returncode == 2
+        assert said in failed.stderr
+        assert failed.stderr.count("\n") == 1
