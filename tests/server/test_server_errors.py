@@ -51,10 +51,11 @@ def test_a_wrong_body_names_the_place() -> None:
     class Body(BaseModel):
         messages: list[Inner]
 
+    body = {"messages": [{"content": "a"}, {"content": 1}]}
     with pytest.raises(ValidationError) as wrong:
-        Body.model_validate({"messages": [{"content": "a"}, {"content": 1}]})
+        Body.model_validate(body)
     errors = [found | {"loc": ("body", *found["loc"])} for found in wrong.value.errors()]
-    told = as_api_error(RequestValidationError(errors))
+    told = as_api_error(RequestValidationError(errors, body=body))
     assert (told.status, told.param) == (400, "messages.1.content")
     assert told.message == "messages.1.content: Input should be a valid string"
 
