@@ -19,7 +19,7 @@ DEFAULTS = Settings()
 def serve(
     model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 is every one of this machine; give keys, too.")] = DEFAULTS.host,
-    port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS.port,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS.port,
     alias: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What clients call the model; may be given again. The file's name if left out.")
     ] = None,
@@ -58,10 +58,10 @@ def serve(
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that running requests have after SIGTERM or Ctrl-C; a second one stops at once.")
     ] = DEFAULTS.drain_timeout,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = DEFAULTS.log_level,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[
         str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")
-    ] = DEFAULTS.log_format,
+    ] = "plain",
 ) -> None:
     """Serve a model over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
 

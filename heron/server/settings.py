@@ -35,6 +35,4 @@ class Settings:
     request_timeout: float = 3600.0  # from a request's arrival to the end of its answer
     drain_timeout: float = 30.0  # that running requests have after SIGTERM
     ping_interval: float = 15.0  # between comments in a stream that has nothing else to say
-    log_level: str = "info"
-    log_format: str = "plain"  # or json
     limits: Limits = Limits()
