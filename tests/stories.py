@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
-from http_serving import Served, serving
+from http_serving import PATIENCE, Served, serving
 
 import heron
 from heron.engine.engine import Engine
@@ -26,6 +27,7 @@ class Stories:
     def __init__(self, served: Served, direct: heron.Model) -> None:
         self.served, self.direct = served, direct
         self.model = served.engine.model
+        self.http = httpx.Client(base_url=served.url, timeout=PATIENCE)
 
     @property
     def client(self) -> openai.OpenAI:
@@ -37,13 +39,13 @@ class Stories:
 
     def post(self, path: str, **body: Any) -> Any:
         """The JSON of an answer that must be 200."""
-        response = self.served.post(path, json=body)
+        response = self.http.post(path, json=body)
         assert response.status_code == 200, response.text
         return response.json()
 
     def refused(self, path: str, **body: Any) -> dict[str, Any]:
         """The error of an answer that must be 400."""
-        response = self.served.post(path, json=body)
+        response = self.http.post(path, json=body)
         assert response.status_code == 400, response.text
         error: dict[str, Any] = response.json()["error"]
         assert error["message"] and error["type"] == "invalid_request_error"
@@ -58,4 +60,6 @@ def serving_stories(shared: Path, settings: Settings | None = None, **engine: An
     path = shared / "data/stories/stories260K-f32.gguf"
     model, direct = (heron.load(path, threads=1, ctx_size=512) for _ in range(2))
     with serving(Engine(model, **{"max_seqs": 8, **engine}), settings) as served:
-        yield Stories(served, direct)
+        stories = Stories(served, direct)
+        with stories.http:
+            yield stories

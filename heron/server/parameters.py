@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -44,6 +45,8 @@ Texts = Annotated[
     BeforeValidator(_listed),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
+
+_NUMBER = re.compile(r"-?[0-9]+")
 
 #: Pairs of a token (an id, an id in a text, or a text) and what is added to its logits; false bars it.
 Biases = Annotated[
@@ -124,17 +127,18 @@ def in_vocabulary(name: str, ids: Sequence[Any], size: int) -> None:
 
 def _biases(pairs: Sequence[tuple[int | str, bool | float]], tokenizer: Tokenizer) -> Iterator[tuple[int, float]]:
     for token, bias in pairs:
-        amount = bias if not isinstance(bias, bool) else -math.inf
-        ids = tokenizer.encode(token, add_special=False) if isinstance(token, str) and not _is_number(token) else [int(token)]
-        for id in ids:
+        for id in _ids(token, tokenizer):
             if not 0 <= id < tokenizer.vocab_size:
-                message = f"logit_bias: token id {id!r:.40} is outside the vocabulary of {tokenizer.vocab_size}"
+                message = f"logit_bias: token id {token!s:.40} is outside the vocabulary of {tokenizer.vocab_size}"
                 raise ApiError(400, message, param=f"logit_bias.{token!s:.40}")
-            yield id, amount
+            yield id, -math.inf if isinstance(bias, bool) else bias
 
 
-def _is_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 20
+def _ids(token: int | str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a text, or the one whose id it is; -1 for a number that is too long to be an id."""
+    if isinstance(token, str) and not _NUMBER.fullmatch(token):
+        return tokenizer.encode(token, add_special=False)
+    return [int(token) if len(str(token)) < 20 else -1]
 
 
 def _seed(body: Sampling, seed: int) -> int | None:

@@ -67,7 +67,7 @@ def test_a_stream_says_the_same(stories: Stories) -> None:
 
 def test_a_stream_ends_on_usage_where_it_is_wanted(stories: Stories) -> None:
     asked = {**GREEDY, "max_tokens": 5, "stream": True, "stream_options": {"include_usage": True}}
-    lines = stories.served.post("/v1/chat/completions", json=asked).text.split("\n\n")
+    lines = stories.http.post("/v1/chat/completions", json=asked).text.split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
     assert [chunk["usage"] for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
@@ -80,9 +80,10 @@ def test_the_asynchronous_client(stories: Stories) -> None:
     async def ask() -> tuple[str | None, str]:
         async with stories.aclient as client:
             whole = await client.chat.completions.create(**GREEDY, max_tokens=20)
-            parts = [chunk.choices[0].delta.content or "" async for chunk in await client.chat.completions.create(
-                **GREEDY, max_tokens=20, stream=True
-            )]
+            parts = [
+                chunk.choices[0].delta.content or ""
+                async for chunk in await client.chat.completions.create(**GREEDY, max_tokens=20, stream=True)
+            ]
         return whole.choices[0].message.content, "".join(parts)
 
     assert asyncio.run(ask()) == (expected, expected)
@@ -179,10 +180,10 @@ def test_special_tokens_in_a_message_are_text(stories: Stories) -> None:
 
 def test_what_is_not_heeded_is_named(stories: Stories) -> None:
     asked = {**GREEDY, "max_tokens": 1, "frobnicate": 1, "user": "me", "a\nb: c": 2, "tool_choice": "required"}
-    response = stories.served.post("/v1/chat/completions", json=asked)
+    response = stories.http.post("/v1/chat/completions", json=asked)
     assert response.status_code == 200
     assert response.headers["x-heron-warning"] == "ignored: a?b: c, frobnicate, tool_choice (no call is enforced)"
-    assert "x-heron-warning" not in stories.served.post("/v1/chat/completions", json={**GREEDY, "max_tokens": 1}).headers
+    assert "x-heron-warning" not in stories.http.post("/v1/chat/completions", json={**GREEDY, "max_tokens": 1}).headers
 
 
 def test_an_error_within_a_stream_is_told_in_it(stories: Stories, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +201,7 @@ def test_an_error_within_a_stream_is_told_in_it(stories: Stories, monkeypatch: p
         said.extend(chunk.choices[0].delta.content or "" for chunk in chunks)
     monkeypatch.undo()
     assert "".join(said) == stories.generate(CHAT, temperature=0, max_tokens=4).text
-    failed = stories.served.post("/v1/chat/completions", json={**GREEDY, "max_tokens": 4})
+    failed = stories.http.post("/v1/chat/completions", json={**GREEDY, "max_tokens": 4})
     assert failed.status_code == 200
 
 

@@ -47,7 +47,14 @@ def test_prompts_of_every_kind(stories: Stories) -> None:
     other = "Lily likes"
     ids, more = stories.model.encode(TEXT), stories.model.encode(other)
     said = [stories.generate(text, temperature=0, max_tokens=8).text for text in (TEXT, other)]
-    for prompt, expected in ((TEXT, said[:1]), (ids, said[:1]), ([TEXT], said[:1]), ([ids], said[:1]), ([TEXT, other], said), ([ids, more], said)):
+    for prompt, expected in (
+        (TEXT, said[:1]),
+        (ids, said[:1]),
+        ([TEXT], said[:1]),
+        ([ids], said[:1]),
+        ([TEXT, other], said),
+        ([ids, more], said),
+    ):
         found = stories.client.completions.create(**GREEDY, prompt=prompt, max_tokens=8)  # type: ignore[arg-type]
         assert [choice.text for choice in found.choices] == expected
         assert [choice.index for choice in found.choices] == list(range(len(expected)))
@@ -84,7 +91,10 @@ def test_echo_with_logprobs(stories: Stories, max_tokens: int, top: int) -> None
         assert top <= len(likeliest) <= top + 1
         assert list(likeliest.values()) == sorted(likeliest.values(), reverse=True)
     if top:  # an answer's tokens are the likeliest ones, to the last bit: lm-eval compares for equality
-        assert all(logprob == max(best.values()) for logprob, best in list(zip(logprobs.token_logprobs, logprobs.top_logprobs, strict=True))[len(ids) :])
+        assert all(
+            logprob == max(best.values())
+            for logprob, best in list(zip(logprobs.token_logprobs, logprobs.top_logprobs, strict=True))[len(ids) :]
+        )
     for at, token in zip(logprobs.text_offset, logprobs.tokens, strict=True):
         assert found.text[at:].startswith(token.lstrip() if at == 0 else token) or token == "<s>"
 

@@ -26,7 +26,7 @@ def stories(shared: Path) -> Iterator[Stories]:
 
 
 def events(stories: Stories, path: str, **body: Any) -> list[Any]:
-    text = stories.served.post(path, json={**body, "stream": True}).text
+    text = stories.http.post(path, json={**body, "stream": True}).text
     return [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n") if line]
 
 
@@ -126,7 +126,7 @@ def test_a_template_and_its_answer(stories: Stories) -> None:
 
 
 def test_props(stories: Stories) -> None:
-    found = stories.served.get("/props").json()
+    found = stories.http.get("/props").json()
     assert found["default_generation_settings"]["n_ctx"] == 512
     assert found["default_generation_settings"]["params"]["temperature"] == 0.8
     assert (found["total_slots"], found["bos_token"], found["eos_token"]) == (2, "<s>", "</s>")
@@ -135,7 +135,7 @@ def test_props(stories: Stories) -> None:
 
 def test_slots(stories: Stories, monkeypatch: pytest.MonkeyPatch) -> None:
     def slots() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = stories.served.get("/slots").json()
+        found: list[dict[str, Any]] = stories.http.get("/slots").json()
         return found
 
     def busy() -> int:
@@ -151,10 +151,10 @@ def test_slots(stories: Stories, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [slot["id"] for slot in slots()] == [0, 1]
     assert [slot["id_task"] for slot in slots()] == [request.number for request in requests[:2]]
     assert slots()[0]["n_prompt_tokens"] == slots()[0]["n_prompt_tokens_processed"] == 3
-    assert stories.served.get("/slots?fail_on_no_slot=1").status_code == 503
+    assert stories.http.get("/slots?fail_on_no_slot=1").status_code == 503
     engine.cancel(*requests)
     until(lambda: busy() == 0)
-    assert stories.served.get("/slots?fail_on_no_slot=1").status_code == 200
+    assert stories.http.get("/slots?fail_on_no_slot=1").status_code == 200
 
 
 def test_infill_needs_a_model_for_it(stories: Stories) -> None:
