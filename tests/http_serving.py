@@ -20,7 +20,7 @@ from heron.server.state import ServerState, state_of
 from heron.server.stream import EventStream, frame, while_connected
 
 #: For what is awaited in a test and comes at once where nothing is wrong.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Served:

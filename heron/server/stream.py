@@ -15,7 +15,7 @@ A response that is no stream awaits ``while_connected(request.receive, work)``, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from heron.server.errors import ApiError, report
+
+_log = logging.getLogger("heron.server")
 
 T = TypeVar("T")
 
@@ -83,8 +85,9 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            with contextlib.suppress(ClientGone):
-                await while_connected(receive, self._send_frames(send))
+            await while_connected(receive, self._send_frames(send))
+        except ClientGone:
+            _log.info("the client went away in the midst of its answer")
         finally:
             try:
                 await self.frames.aclose()

@@ -168,7 +168,7 @@ def test_a_second_signal_stops_at_once(start: Start, second: signal.Signals) -> 
         begin = time.monotonic()
         process.signal(second)
         status, _, log = process.end()
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10  # of the thirty seconds that it had
         with pytest.raises(httpx.TransportError):
             list(lines)
     assert status == 128 + second

@@ -104,7 +104,7 @@ def test_a_client_that_goes_away_leaves_nothing(served: Served, path: str, state
         assert served.engine.snapshot().running
         served.engine.cancel(other)
         until(served.is_idle)
-    assert time.monotonic() - before < 0.5  # of the seconds that the request would have taken
+    assert time.monotonic() - before < 5  # of the nine seconds that the request would have taken
     assert served.engine.snapshot().statistics.ended["cancelled"] == (1 if other is None else 2)
 
 
