@@ -133,7 +133,7 @@ class Engine(Asking):
         default = self._speculate
         how = Speculate(default.kind if kind is None else kind, default.tokens if tokens is None else tokens)
         if how.kind == "draft" and self._draft is None:
-            raise RequestError("this engine has no draft model; ask for speculate ngram or off")
+            raise RequestError("this engine has no draft model; ask for speculate ngram or off", param="speculate")
         return Guesses(how, params, sample) if how.kind != "off" else None
 
     def _arrive(self, works: SequenceOf[Work]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from heron.engine.engine import Engine
 from heron.engine.generation import Piece
@@ -90,9 +91,12 @@ class Choice:
 
 
 class Answers:
-    """Has an engine answer what is asked, all at the same time. Raises what the engine raises for one that it refuses."""
+    """Has an engine answer what is asked, all at the same time. ``options`` are those of ``Engine.submit``.
 
-    def __init__(self, engine: Engine, asked: Sequence[Asked], priority: int = 0) -> None:
+    Raises what the engine raises for one that it refuses.
+    """
+
+    def __init__(self, engine: Engine, asked: Sequence[Asked], options: Mapping[str, Any] | None = None) -> None:
         self._engine, self._loop, self._arrived = engine, asyncio.get_running_loop(), asyncio.Event()
         self._pieces: deque[tuple[int, Piece | Exception | None]] = deque()
         self.choices: list[Choice] = []
@@ -101,11 +105,11 @@ class Answers:
                 request = engine.submit(
                     one.prompt,
                     one.params,
-                    priority=priority,
                     deliver=self._deliver(index),
                     sample=one.sample,
                     prompt_logprobs=one.scored,
                     continues=not one.chat,
+                    **(options or {}),
                 )
                 self.choices.append(Choice(index, one, request))
         except BaseException:

@@ -18,6 +18,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "mirostat": ("mirostat_mode",),
     "max_tokens": ("max_completion_tokens", "n_predict"),
     "n": ("n_cmpl",),
+    "draft_tokens": ("speculative.n_max",),
     "regex": ("guided_regex",),
     "grammar": ("guided_grammar",),
     "json_schema": ("guided_json",),

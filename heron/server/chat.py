@@ -40,7 +40,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     must_fit(engine, [ids], "messages", limits.prompt_tokens)
     asked = [Asked(ids, params, sample, chat=True) for sample in range(body.n)]
     return await respond(
-        request, asked, ChatShape(state, engine.model, body), stream=body.stream, priority=body.priority, ignored=body.ignored
+        request, asked, ChatShape(state, engine.model, body), stream=body.stream, options=body.options, ignored=body.ignored
     )
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from heron.engine.sampling import SamplingParams
+from heron.engine.speculate import MOST_DRAFT_TOKENS
 from heron.errors import RequestError
 from heron.server.body import Body, Flag, Number, Whole
 from heron.server.errors import ApiError
 from heron.server.settings import Limits
 from heron.server.structure import Structure
 from heron.text.tokenizer import Tokenizer
+
+PRIORITY = Field(0, description="Requests with a lower number are served first.", ge=-(2**31), lt=2**31)
 
 
 def about(meaning: str) -> Any:
@@ -93,7 +96,14 @@ class Sampling(Structure, Body):
     stop: Texts | None = about("Texts that end the answer, and are not part of it.")
     stop_token_ids: list[Whole] | None = about("Tokens that end the answer, beside the model's own.")
     ignore_eos: Flag | None = about("Go on where the model would end.")
-    priority: Whole = Field(0, description="Requests with a lower number are served first.", ge=-(2**31), lt=2**31)
+    priority: Whole = PRIORITY
+    speculate: Literal["off", "ngram", "draft"] | None = about("How tokens are guessed ahead; the answer is the same.")
+    draft_tokens: Whole | None = Field(None, description="How many tokens to guess at a time.", ge=1, le=MOST_DRAFT_TOKENS)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the engine is told beside how tokens are chosen, as ``Engine.submit`` takes it."""
+        return {"priority": self.priority, "speculate": self.speculate, "draft_tokens": self.draft_tokens}
 
 
 def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own: Any) -> SamplingParams:

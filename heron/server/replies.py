@@ -41,11 +41,11 @@ class Shape(ABC):
 
 
 async def respond(
-    request: Request, asked: Sequence[Asked], shape: Shape, *, stream: bool, priority: int, ignored: Sequence[str]
+    request: Request, asked: Sequence[Asked], shape: Shape, *, stream: bool, options: Mapping[str, Any], ignored: Sequence[str]
 ) -> Response:
     """Have the engine answer. A client that goes away takes its request with it."""
     state = state_of(request)
-    answers = Answers(state.ready_engine(), asked, priority)
+    answers = Answers(state.ready_engine(), asked, options)
     headers = warning(ignored)
     if stream:
         frames, ping = _frames(answers, shape), state.settings.ping_interval

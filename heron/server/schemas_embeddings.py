@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from heron.server.body import Body, Whole
-from heron.server.parameters import about
+from heron.server.parameters import PRIORITY, about
 from heron.server.prompts import Prompts
 from heron.server.schemas_chat import NO_MATTER
 
@@ -19,7 +19,7 @@ class EmbeddingRequest(Body):
     model: str | None = about("Any name: a server has one model.")
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Whole | None = Field(None, description="Give the first so many numbers alone, at length 1 again.", ge=1)
-    priority: Whole = Field(0, description="Requests with a lower number are served first.", ge=-(2**31), lt=2**31)
+    priority: Whole = PRIORITY
 
     @property
     def ignored(self) -> list[str]:

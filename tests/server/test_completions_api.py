@@ -131,6 +131,16 @@ def test_a_stream_says_the_same(stories: Stories) -> None:
             assert [item for part in parts for item in getattr(part.logprobs, name)] == getattr(expected.logprobs, name)
 
 
+def test_tokens_are_guessed_ahead_where_a_request_says_so(stories: Stories) -> None:
+    expected = stories.generate(TEXT, temperature=0, max_tokens=60).text
+    before = stories.served.engine.snapshot().statistics.drafted_tokens
+    for speculate in ("off", "ngram"):
+        found = stories.post("/v1/completions", prompt=TEXT, temperature=0, max_tokens=60, speculate=speculate, draft_tokens=4)
+        assert found["choices"][0]["text"] == expected
+        assert found["usage"]["completion_tokens"] == 60
+        assert (stories.served.engine.snapshot().statistics.drafted_tokens > before) == (speculate == "ngram")
+
+
 def test_the_asynchronous_client(stories: Stories) -> None:
     expected = stories.generate(TEXT, temperature=0, max_tokens=10).text
 
