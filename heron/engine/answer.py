@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heron.engine.generation import Piece
+from heron.engine.grammars import Grammars
 from heron.engine.rules import Rules
 from heron.engine.sampled import Sampled
 from heron.engine.sampler import Mask, make_sampler
 from heron.engine.sampling import SamplingParams
+from heron.errors import RequestError
 from heron.text.stream import Detokenizer, StopStrings
-
-if TYPE_CHECKING:
-    from heron.text.tokenizer import Tokenizer
 
 
 class Answer:
     """Samples, detokenizes and watches for the end: an end-of-turn token, a stop string, ``room`` or ``max_tokens`` used up.
+
+    With a constraint it also ends where nothing can follow. What ends for another reason than ``length`` satisfies it, or
+    ``take`` raises.
 
     ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
     ``sample`` counts the answers with one seed.
@@ -27,17 +29,21 @@ class Answer:
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0
+        self, grammars: Grammars, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0
     ) -> None:
+        tokenizer = grammars.tokenizer
         rules = Rules.of(params, tokenizer)
+        self._guide = None if params.constraint is None else grammars.guide(params.constraint, rules.ends)
         self.sampler = make_sampler(params, sample, rules)
         self.sampler.accept(prompt)
-        self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues), StopStrings(params.stop)
+        self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues or self._guide is not None), StopStrings(params.stop)
+        self._said: list[str] = []
         self._ends = frozenset(rules.ends)
         self._left = room if params.max_tokens is None else min(params.max_tokens, room)
         self.position = len(prompt)
         self._prompt_length = len(prompt)
         self.finish_reason = "" if self._left > 0 else "length"
+        self._prepare()
 
     @property
     def seed(self) -> int:
@@ -66,23 +72,47 @@ class Answer:
         return self.take(self.sampler.sample(logits, self.position, self.mask()))
 
     def mask(self) -> Mask | None:
-        """Which tokens may come next; None: any."""
-        return None
+        """Which tokens may come next; None: any. Raises RequestError where the constraint's grammar fails."""
+        return None if self._guide is None else self._guide.mask()
+
+    def allowed(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, one after the other, the constraint lets come next: what a draft is worth."""
+        return len(tokens) if self._guide is None else self._guide.allowed(tokens)
+
+    def _prepare(self) -> None:
+        """Have the next mask computed while the model computes the logits."""
+        if self._guide is not None and not self.finish_reason:
+            self._guide.start()
 
     def take(self, sampled: Sampled) -> Piece:
-        """The piece of a token that the sampler chose for ``position``."""
+        """The piece of a token that the sampler chose for ``position``. Raises RequestError where the constraint is not kept."""
         self.position += 1
         self._left -= 1
         if sampled.token in self._ends:
             self.finish_reason = "stop"
             return Piece(self._rest(), sampled.token, sampled.logprob, sampled.top, ends=True)
+        finished = self._follow(sampled.token)
         text, stopped = self._stops.push(self._detokenizer.push(sampled.token))
-        if not stopped and self._left == 0:
+        if not stopped and (finished or self._left == 0):
             text += self._rest()
-            stopped, self.finish_reason = self._stops.found is not None, "length"
+            stopped, self.finish_reason = self._stops.found is not None, "stop" if finished else "length"
+        self._said.append(text)
         if stopped:
             self.finish_reason = "stop"
+            self._check_cut()
+        self._prepare()
         return Piece(text, sampled.token, sampled.logprob, sampled.top)
+
+    def _follow(self, token: int) -> bool:
+        """Whether the constraint lets nothing come after this token."""
+        if self._guide is None:
+            return False
+        self._guide.accept([token])
+        return self._guide.finished
+
+    def _check_cut(self) -> None:
+        if self._guide is not None and not self._guide.holds("".join(self._said)):
+            raise RequestError(f"the stop string {self._stops.found!r} came before {self._guide.what} was complete; leave one of them out")
 
     def _rest(self) -> str:
         text, stopped = self._stops.push(self._detokenizer.finish())

@@ -18,8 +18,8 @@ KINDS: dict[str, str] = {
     "regex": "the regular expression",
 }
 
-#: Bytes of a schema, a grammar or an expression.
-MOST_BYTES = 1 << 20
+#: Bytes of a schema, and of a grammar or an expression: such as can be compiled however deep they are (heron/engine/grammars.py).
+MOST_SCHEMA_BYTES, MOST_GRAMMAR_BYTES = 1 << 18, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Constraint:
             size = len(self.text.encode())
         except UnicodeEncodeError:
             raise RequestError(f"{what} holds a lone surrogate; send valid Unicode") from None
-        if size > MOST_BYTES:
-            raise RequestError(f"{what} has {size} bytes, more than {MOST_BYTES}; make it shorter")
+        most = MOST_SCHEMA_BYTES if self.kind == "json_schema" else MOST_GRAMMAR_BYTES
+        if size > most:
+            raise RequestError(f"{what} has {size} bytes, more than {most}; make it shorter")
 
     @staticmethod
     def json() -> Constraint:

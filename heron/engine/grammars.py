@@ -1,0 +1,194 @@
+"""Grammars: constraints compiled by llguidance for a model's vocabulary, within limits of time, size and number.
+
+llguidance (https://github.com/guidance-ai/llguidance) gives, for what was generated so far, the set of tokens that may come next.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TimedOut
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+from heron.engine.constrain import KINDS, Constraint
+from heron.engine.guide import Guide
+from heron.errors import RequestError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+    from heron.text.tokenizer import Tokenizer
+
+#: Seconds that compiling may take, the wait for other constraints included; how many are compiled beside each other, and kept.
+COMPILE_SECONDS, COMPILERS, KEPT = 10.0, 2, 64
+
+#: llguidance recurses as deep as rules refer to rules, and a stack that is too small would end the process. It was seen to take
+#: up to 2.0 kB of stack and heap for a byte of a schema, and 0.6 kB for a byte of a grammar. Untouched pages cost nothing.
+STACK_BYTES = 1 << 30
+
+#: llguidance's own, where they differ from what it ships with: a step may look at more items, since GBNF is parsed by characters.
+LIMITS = {"step_max_items": 500_000, "verbose_errors": False}
+
+#: How schemas are read, whatever they say themselves under x-guidance. Between two signs there may be a line's indentation; more
+#: white space only ever came from models that had lost their way. A keyword that is not known to llguidance is an error.
+SCHEMAS = {
+    "item_separator": ",",
+    "key_separator": ":",
+    "whitespace_flexible": True,
+    "whitespace_pattern": r"[ \n\r\t]{1,64}",
+    "coerce_one_of": False,
+    "lenient": False,
+}
+
+MASK_THREADS = 2
+
+
+class Grammars:
+    """A model's. Any thread may ask."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._lock, self._making = threading.Lock(), threading.Lock()
+        self._vocabulary: LLTokenizer | None = None
+        self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._compilers = threading.BoundedSemaphore(COMPILERS)
+
+    @cached_property
+    def _masks(self) -> ThreadPoolExecutor:
+        """The threads that compute masks."""
+        return ThreadPoolExecutor(MASK_THREADS, "heron-grammar")
+
+    @property
+    def vocabulary(self) -> LLTokenizer:
+        """llguidance's form of the vocabulary, made on first use: a second for 150,000 tokens."""
+        with self._making:
+            if self._vocabulary is None:
+                from llguidance import LLTokenizer
+
+                words = _Vocabulary(self.tokenizer)
+                self._vocabulary = LLTokenizer(words, n_vocab=len(words.tokens), eos_token=words.ends)  # type: ignore[arg-type]
+                words.greedy = self._vocabulary.greedy_tokenize
+        return self._vocabulary
+
+    def guide(self, constraint: Constraint, ends: Sequence[int]) -> Guide:
+        """For one answer; ``ends`` are the tokens that end it. Raises RequestError where the constraint cannot be compiled."""
+        matcher = self.compile(constraint).deep_copy()
+        return Guide(matcher, self.vocabulary, KINDS[constraint.kind], ends, self._masks, partial(self._forget, constraint))
+
+    def compile(self, constraint: Constraint) -> LLMatcher:
+        """A matcher at its beginning, to be copied. It takes milliseconds as a rule, and at most COMPILE_SECONDS.
+
+        Raises RequestError for what is not valid or not supported, what no text satisfies, and what takes too long or too much.
+        """
+        with self._lock:
+            if constraint in self._compiled:
+                self._compiled.move_to_end(constraint)
+                return self._compiled[constraint]
+        what = KINDS[constraint.kind]
+        if not self._compilers.acquire(timeout=COMPILE_SECONDS):
+            raise RequestError(f"{what} waited {COMPILE_SECONDS:g} s for others to be compiled; ask again later")
+        try:
+            compiled = _with_deep_stack(lambda: self._compile(constraint), self._compilers.release).result(COMPILE_SECONDS)
+        except TimedOut:
+            raise RequestError(f"{what} could not be compiled in {COMPILE_SECONDS:g} s; make it simpler") from None
+        with self._lock:
+            self._compiled[constraint] = compiled
+            while len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+        return compiled
+
+    def _compile(self, constraint: Constraint) -> LLMatcher:
+        from llguidance import LLMatcher, LLParserLimits
+
+        what = KINDS[constraint.kind]
+        try:
+            matcher = LLMatcher(self.vocabulary, _grammar(constraint), log_level=0, limits=LLParserLimits(**LIMITS))  # type: ignore[arg-type]
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"{what} is not valid: {error}") from None
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # finds out whether there is a first token, and is remembered
+        if matcher.is_error():
+            raise RequestError(f"{what} cannot be used: {_reason(matcher.get_error())}")
+        return matcher
+
+    def _forget(self, constraint: Constraint) -> None:
+        """Compile it anew next time: what a grammar remembers of all its answers has limits."""
+        with self._lock:
+            self._compiled.pop(constraint, None)
+
+
+def _grammar(constraint: Constraint) -> str:
+    from llguidance import LLMatcher
+
+    if constraint.kind == "regex":
+        return LLMatcher.grammar_from_regex(constraint.text)
+    if constraint.kind == "lark":
+        return LLMatcher.grammar_from_lark(constraint.text)
+    if constraint.kind == "gbnf":
+        from heron.engine.gbnf_lark import to_lark
+
+        return LLMatcher.grammar_from_lark(to_lark(constraint.text))
+    schema = constraint.text if constraint.kind == "json_schema" else '{"type": "object"}'
+    return LLMatcher.grammar_from_json_schema(schema, overrides=SCHEMAS)  # type: ignore[arg-type]
+
+
+def _reason(error: str) -> str:
+    """The first lines of what llguidance says; it calls a language that has no text "NoExtensionBias"."""
+    if "NoExtensionBias" in error:
+        return "no text satisfies it"
+    said = " ".join(line.strip() for line in error.replace("<non-verbose/>", "").splitlines() if line.strip())
+    return said if len(said) <= 300 else said[:300] + " ..."
+
+
+def _with_deep_stack(call: Callable[[], Any], done: Callable[[], None]) -> Future[Any]:
+    """The result of a call in a thread with STACK_BYTES of stack; ``done`` is called when it is over, waited for or not."""
+    future: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            done()
+
+    usual = threading.stack_size(STACK_BYTES)
+    try:
+        threading.Thread(target=run, name="heron-compile", daemon=True).start()
+    except BaseException:
+        done()
+        raise
+    finally:
+        threading.stack_size(usual)
+    return future
+
+
+class _Vocabulary:
+    """What llguidance asks of a tokenizer."""
+
+    is_tokenizer_wrapper = True
+    greedy: Callable[[str], list[int]]  #: the longest token each time
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        count = tokenizer.vocab_size
+        self.tokens = [tokenizer.token_bytes(id) for id in range(count)]
+        self.special_token_ids = [id for id in range(count) if tokenizer.is_special(id)]
+        self.ends = sorted(tokenizer.eos_ids)
+        if not self.ends:  # a token after the last stands for the end: the sampler never sees it
+            self.tokens.append(b"")
+            self.special_token_ids.append(count)
+            self.ends = [count]
+        self.eos_token_id, self.bos_token_id = self.ends[0], tokenizer.bos
+
+    def __call__(self, text: str) -> list[int]:
+        """Tokens whose bytes are exactly the text's, as the model would cut it: some tokenizers put a space before a text."""
+        whole, mark = text.encode(), "\x02"
+        ids = self._tokenizer.encode(mark + text, add_special=False)
+        left = sum(len(self.tokens[id]) for id in ids) - len(whole)
+        while ids and left > 0:
+            left -= len(self.tokens[ids.pop(0)])
+        return ids if b"".join(self.tokens[id] for id in ids) == whole else self.greedy(text)
