@@ -119,7 +119,7 @@ class Engine(Asking):
         tokens, source = (ids, []) if start is None else ([start], ids)
         if continues is None:
             continues = isinstance(prompt, str) or not isinstance(prompt[0], dict)
-        answer = Answer(self.model.tokenizer, params, tokens, room - len(tokens), continues, sample)
+        answer = Answer(self.model.grammars, params, tokens, room - len(tokens), continues, sample)
         scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
         sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
         guesses = self._guesses(speculate, draft_tokens, params.changed(seed=answer.seed), sample)

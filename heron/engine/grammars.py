@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from heron.engine.constrain import KINDS, Constraint
 from heron.engine.guide import Guide
+from heron.engine.schema import prepared
 from heron.errors import RequestError
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ STACK_BYTES = 1 << 30
 #: llguidance's own, where they differ from what it ships with: a step may look at more items, since GBNF is parsed by characters.
 LIMITS = {"step_max_items": 500_000, "verbose_errors": False}
 
-#: How schemas are read, whatever they say themselves under x-guidance. Between two signs there may be a line's indentation; more
-#: white space only ever came from models that had lost their way. A keyword that is not known to llguidance is an error.
+#: How schemas are read, whatever they say themselves under x-guidance. Between two signs there may be a space, or a new line and its
+#: indentation: in more white space models lose their way. A keyword that llguidance does not follow is an error.
 SCHEMAS = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_flexible": True,
-    "whitespace_pattern": r"[ \n\r\t]{1,64}",
+    "whitespace_pattern": r" |\r?\n[ \t]{0,32}",
     "coerce_one_of": False,
     "lenient": False,
 }
@@ -121,25 +122,26 @@ class Grammars:
 
 
 def _grammar(constraint: Constraint) -> str:
-    from llguidance import LLMatcher
+    from llguidance import LLMatcher, regex_to_lark
 
     if constraint.kind == "regex":
-        return LLMatcher.grammar_from_regex(constraint.text)
+        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(constraint.text, 'dw')}/")  # \d and \w are ASCII's, as in JavaScript
     if constraint.kind == "lark":
         return LLMatcher.grammar_from_lark(constraint.text)
     if constraint.kind == "gbnf":
         from heron.engine.gbnf_lark import to_lark
 
         return LLMatcher.grammar_from_lark(to_lark(constraint.text))
-    schema = constraint.text if constraint.kind == "json_schema" else '{"type": "object"}'
+    schema = prepared(constraint.text) if constraint.kind == "json_schema" else {"type": "object"}
     return LLMatcher.grammar_from_json_schema(schema, overrides=SCHEMAS)  # type: ignore[arg-type]
 
 
 def _reason(error: str) -> str:
-    """The first lines of what llguidance says; it calls a language that has no text "NoExtensionBias"."""
+    """What llguidance says, without the text that it quotes. It calls a language that has no text "NoExtensionBias"."""
     if "NoExtensionBias" in error:
         return "no text satisfies it"
-    said = " ".join(line.strip() for line in error.replace("<non-verbose/>", "").splitlines() if line.strip())
+    lines = [line.strip() for line in error.replace("<non-verbose/>", "").splitlines() if line.strip()]
+    said = " ".join([line for line in lines if line.startswith("error")] or lines)
     return said if len(said) <= 300 else said[:300] + " ..."
 
 

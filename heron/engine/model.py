@@ -19,6 +19,7 @@ from heron.engine.answer import Answer
 from heron.engine.cache import Cache, Sequence, last_row, units_for
 from heron.engine.embedding import Embedder
 from heron.engine.generation import Generation, Piece, Timings
+from heron.engine.grammars import Grammars
 from heron.engine.memory import available_bytes
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
@@ -48,6 +49,7 @@ class Model:
         self.backend, self.executable = make_ready(self.graph_model, backend, options)
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
+            self.grammars = Grammars(self.tokenizer)
             self.executable.wait()
             self.context_length = self._context(ctx_size)
             self.allocate()
@@ -175,7 +177,7 @@ class Model:
         begin = time.perf_counter()
         self.timings, self.finish_reason = Timings(), "length"
         ids = self._begin(ids)
-        answer = Answer(self.tokenizer, params, ids, self.context_length - len(ids), continues)
+        answer = Answer(self.grammars, params, ids, self.context_length - len(ids), continues)
         self.seed = answer.seed
         logits = self._prefill(ids)
         self.timings.prompt_seconds = time.perf_counter() - begin

@@ -9,7 +9,7 @@ draft and model look at their distributions with one random number: guesses agre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -124,8 +124,8 @@ class Speculation:
     def __init__(self, draft: DraftModel | None = None) -> None:
         self._draft = draft
 
-    def guess(self, requests: Iterable[Request]) -> None:
-        """Put guesses into the ``drafts`` of each request whose next token is chosen in the next step."""
+    def guess(self, requests: Sequence[Request]) -> None:
+        """Put guesses, such as its constraint allows, into the ``drafts`` of each request whose next token is chosen in the next step."""
         asked: dict[Request, int] = {}
         for request in requests:
             request.drafts = []
@@ -140,6 +140,9 @@ class Speculation:
                 request.drafts = request.guesses.lookup.guess(request.tokens, count)
         if asked and self._draft is not None:
             self._draft.guess(asked)
+        for request in requests:
+            if request.drafts:
+                del request.drafts[request.answer.allowed(request.drafts) :]
 
     def forget(self, request: Request) -> None:
         """Let go of what is held for a request that ended."""

@@ -90,7 +90,7 @@ class Steps:
 
     def compute(self) -> bool:
         """One step of the encoder's texts and one of the requests; whether there was anything to compute."""
-        self._speculation.guess(work for work in self._scheduler.running if isinstance(work, Request))
+        self._speculation.guess([work for work in self._scheduler.running if isinstance(work, Request)])
         parts = self._scheduler.plan()
         texts = self._texts.take()
         if texts:
