@@ -124,6 +124,11 @@ class Executable(ABC):
         return 1
 
     @property
+    def batch_dependent(self) -> tuple[str, ...]:
+        """Ops whose numbers depend, in their last bits, on what else is in a step."""
+        return ()
+
+    @property
     @abstractmethod
     def state_groups(self) -> tuple[StateGroup, ...]: ...
 

@@ -23,7 +23,7 @@ from heron.engine.speculate import DRAFT_TOKENS, Guesses, Speculate, Speculation
 from heron.engine.statistics import Snapshot, doing
 from heron.engine.steps import Steps
 from heron.engine.vectors import Text
-from heron.errors import BackendError, EngineClosed, QueueFull, RequestError
+from heron.errors import BackendError, EngineClosed, QueueFull, RequestError, UnsupportedError
 
 
 class Engine(Asking):
@@ -38,6 +38,9 @@ class Engine(Asking):
 
     ``speculate`` is how tokens are guessed ahead unless a request says otherwise (off, ngram or draft), ``draft_tokens`` how many at
     a time; ``draft_model``, a small model of the same vocabulary, is what guesses where it is given. Answers stay the same.
+
+    ``deterministic`` asks that an answer be the same, bit for bit, whatever else is computed beside it and however it is divided
+    into steps. Raises UnsupportedError for a model that the backend does not compute so.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Engine(Asking):
         speculate: str | None = None,
         draft_tokens: int = DRAFT_TOKENS,
         draft_model: Model | None = None,
+        deterministic: bool = False,
     ) -> None:
         for value, name, least in (
             (max_seqs, "max_seqs", 1),
@@ -61,6 +65,12 @@ class Engine(Asking):
             (max_queue, "max_queue", 0),
         ):
             checked(value, name, least)
+        if deterministic and (ops := model.executable.batch_dependent):
+            raise UnsupportedError(
+                f"{model.checkpoint.path}: deterministic is asked for, but on the {model.backend} backend the last bits of "
+                f"{', '.join(ops[:6])} depend on what else is in a step; use the native backend"
+            )
+        self.deterministic = deterministic
         self._speculate = Speculate(speculate or ("draft" if draft_model else "off"), draft_tokens)
         self.model, executable = model, model.executable
         budget = Budget(executable.state_groups, model.context_length, max_seqs, step_tokens)

@@ -73,6 +73,7 @@ class NativeExecutable(Executable):
             from heron.backends.reference import attention, core, recurrent, routing  # noqa: F401
         if missing := sorted(ops - KERNELS.keys()):
             raise UnsupportedError(f"no kernel computes {', '.join(missing)}, which this {self.model.architecture} model uses")
+        self._fallbacks = tuple(sorted(ops))
         if slow := sorted(ops - PYTHON_OPS):
             warnings.warn(f"{', '.join(slow)} run on the (slow) reference kernels: the native backend has none for them yet", stacklevel=4)
 
@@ -88,6 +89,11 @@ class NativeExecutable(Executable):
     @property
     def threads(self) -> int:
         return self._runtime.threads
+
+    @property
+    def batch_dependent(self) -> tuple[str, ...]:
+        """Those that run on reference kernels, whose products are numpy's; the core's kernels add up a row in one order."""
+        return self._fallbacks
 
     # States
 

@@ -34,6 +34,11 @@ class ReferenceExecutable(Executable):
         self._states: StateStore | None = None
 
     @property
+    def batch_dependent(self) -> tuple[str, ...]:
+        """All: numpy's products add up in an order that depends on how many rows there are."""
+        return tuple(sorted({node.op for graph in self._graphs.values() for node in graph.nodes}))
+
+    @property
     def state_groups(self) -> tuple[StateGroup, ...]:
         return state_groups(self.model, self.options.kv_dtype)
 
