@@ -59,9 +59,7 @@ def serve(
         float, typer.Option(min=0, help="Seconds that running requests have after SIGTERM or Ctrl-C; a second one stops at once.")
     ] = DEFAULTS.drain_timeout,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
-    log_format: Annotated[
-        str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")
-    ] = "plain",
+    log_format: Annotated[str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")] = "plain",
 ) -> None:
     """Serve a model over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
 

@@ -115,11 +115,10 @@ class Sequence:
     def _take_back(self, count: int) -> None:
         """Forget the last ``count`` tokens, which were drafts."""
         length = len(self.tokens) - count
-        if count and self.recurrent:
+        if self.recurrent:
             self.cache.give(self.recurrent, [self._slot])
             self._slot = self._saved.pop(length)
-        if count:
-            self._truncate(length)
+        self._truncate(length)
 
     def _give_saved(self) -> None:
         self.cache.give(self.recurrent, self._saved.values()) if self._saved else None
@@ -175,7 +174,7 @@ def reading_step(parts: SequenceOf[tuple[Sequence, list[int]]]) -> Batch:
     return Batch(_ints(chain(*sources)), _starts(lengths), lengths, _ints([]), cross=_tables([s._cross for s in sequences]))
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Span:
     """More tokens of a sequence: which ``rows`` of them give logits, and how many of the last are drafts, which may be taken back."""
 

@@ -217,24 +217,33 @@ class CachedSequence(Sequence):
 
     def settle(self, rejected: int = 0) -> None:
         """Forget the last tokens, drafts that were rejected, and name what is full now."""
-        self._take_back(rejected)
-        keys = self.keys(self.tokens)
-        for name, blocks in self._blocks.items():
-            for at in range(max(self._published, self._start[name]), len(keys)):
-                self.cache.publish(name, blocks[at - self._start[name]], keys[at])
-        self._published = len(keys)
+        if rejected:
+            self._take_back(rejected)
+        if self.reusable and len(self.tokens) // self.block_size > self._published:
+            self._publish(self.keys(self.tokens))
+        if not self._saved:
+            return
         for length, slot in sorted(self._saved.items()):
             if 0 < length <= len(self.tokens) and self._worth_keeping(length):
                 self._keep(length, slot)
         self._give_saved()
 
+    def _publish(self, keys: list[Key]) -> None:
+        for name, blocks in self._blocks.items():
+            for at in range(max(self._published, self._start[name]), len(keys)):
+                self.cache.publish(name, blocks[at - self._start[name]], keys[at])
+        self._published = len(keys)
+
     def needs(self, count: int, drafts: int = 0) -> dict[str, int]:
         """Units of each group that ``count`` more tokens take, the last ``drafts`` of which may be taken back."""
-        after = len(self.tokens) + count
-        needed = {n: max(0, -(-after // self.cache.groups[n].block_size) - self._start[n] - len(b)) for n, b in self._blocks.items()}
-        read = {n: 0 if blocks else -(-self._awaited // self.cache.groups[n].block_size) for n, blocks in self._cross.items()}
-        slots = {self.recurrent: int(self._lent or not self._slot) + drafts} if self.recurrent else {}
-        return needed | read | slots
+        after, needed = len(self.tokens) + count, {}
+        for name, blocks in self._blocks.items():
+            needed[name] = max(0, -(-after // self.cache.groups[name].block_size) - self._start[name] - len(blocks))
+        for name, blocks in self._cross.items():
+            needed[name] = 0 if blocks else -(-self._awaited // self.cache.groups[name].block_size)
+        if self.recurrent:
+            needed[self.recurrent] = int(self._lent or not self._slot) + drafts
+        return needed
 
     def release(self) -> None:
         """Give everything back, and begin anew."""

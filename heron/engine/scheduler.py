@@ -16,7 +16,7 @@ from heron.engine.prefix import Key, PrefixCache
 from heron.engine.request import Work
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Part:
     """Tokens of one request in a step. ``last``: they are all it has, so that the next one can be chosen after them.
 
@@ -53,44 +53,52 @@ class Scheduler:
     def plan(self) -> list[Part]:
         """The parts of the next step, none where nobody has anything to compute. Their places in the cache are free."""
         parts: list[Part] = []
-        taken: dict[str, int] = {}
+        taken = dict.fromkeys(self.cache.groups, 0)
         budget = self.step_tokens
         preempted = self.preemptions
         for request in list(self.running):
             left = request.left
             count = 1 if len(left) == 1 else min(len(left), budget)
-            if request in self.running and count and self._make_room(request, count, taken):
-                drafts = self._drafts(request, left, min(budget, len(request.drafts)), taken)
-                parts.append(self._part(request, left, count, taken, drafts))
-                budget -= count if len(left) > 1 else len(drafts)
+            if request in self.running and count:
+                drafts = self._with_drafts(request, left, budget, taken)
+                if drafts or self._make_room(request, count, taken):
+                    parts.append(self._part(request, left, count, drafts))
+                    budget -= count if len(left) > 1 else len(drafts)
         if preempted == self.preemptions:
             self._admit(parts, budget, taken)
         return parts
 
-    def _drafts(self, request: Work, left: list[int], most: int, taken: dict[str, int]) -> list[int]:
-        """The drafts that are checked with the one token left; none where nobody else may be hindered by them."""
-        fits = len(left) == 1 and most and self._fits(request, 1 + most, taken, most)
-        return request.drafts[:most] if fits else []
+    def _with_drafts(self, request: Work, left: list[int], most: int, taken: dict[str, int]) -> list[int]:
+        """The drafts that are checked with the one token left, if there is room for all of them: nobody gives way to drafts."""
+        drafts = request.drafts[:most] if len(left) == 1 else []
+        return drafts if drafts and self._take(request, 1 + len(drafts), taken, len(drafts)) else []
 
-    def _part(self, request: Work, left: list[int], count: int, taken: dict[str, int], drafts: Sequence[int] = ()) -> Part:
-        for group, units in request.sequence.needs(count + len(drafts), len(drafts)).items():
-            taken[group] = taken.get(group, 0) + units
+    @staticmethod
+    def _part(request: Work, left: list[int], count: int, drafts: Sequence[int] = ()) -> Part:
         return Part(request, [*left[:count], *drafts], count == len(left), len(drafts), request.scored(count))
 
-    def _fits(self, request: Work, count: int, taken: dict[str, int], drafts: int = 0) -> bool:
-        """Whether the cache has room for so many more tokens, beside what the step's other parts will take."""
+    def _take(self, request: Work, count: int, taken: dict[str, int], drafts: int = 0) -> bool:
+        """Take room for so many more tokens, beside what the step's other parts have taken, if the cache has it."""
+        needs = self._needs(request, count, drafts)
+        if fits := self._fits(needs, taken):
+            for name, units in needs.items():
+                taken[name] += units
+        return fits
+
+    def _fits(self, needs: dict[str, int], taken: dict[str, int]) -> bool:
+        return all(not units or taken[name] + units <= self.cache.available(name) for name, units in needs.items())
+
+    def _needs(self, request: Work, count: int, drafts: int = 0) -> dict[str, int]:
+        needs = request.sequence.needs(count, drafts)
         after = len(request.sequence.tokens) + count
-        for name, units in request.sequence.needs(count, drafts).items():
-            group = self.cache.groups[name]
-            if group.window:  # at a time: a window's blocks are given back
-                units = min(units, units_for(group, after, self.step_tokens))
-            if taken.get(name, 0) + units > self.cache.available(name):
-                return False
-        return True
+        for name in needs:
+            if self.cache.groups[name].window:  # at a time: a window's blocks are given back
+                needs[name] = min(needs[name], units_for(self.cache.groups[name], after, self.step_tokens))
+        return needs
 
     def _make_room(self, request: Work, count: int, taken: dict[str, int]) -> bool:
         """Preempt requests from the last one on until there is room; False where the turn came to this one."""
-        while not self._fits(request, count, taken):
+        while not self._take(request, count, taken):
             last = self.running[-1]
             self._preempt(last)
             if last is request:
@@ -121,14 +129,14 @@ class Scheduler:
             left = request.left
             count = min(len(left), budget)
             # All of it, so that it need not give way to itself; but whoever is alone will have all the room there is.
-            if not self._fits(request, len(left) if self.running else count, taken):
+            if not self._fits(self._needs(request, len(left) if self.running else count), taken) or not self._take(request, count, taken):
                 sequence.release()
                 return
             self.waiting.remove(request)
             insort(self.running, request, key=lambda r: r.order)
             request.timings.cached_tokens = found if not request.preemptions else request.timings.cached_tokens
             coming.update(keys[at:])
-            parts.append(self._part(request, left, count, taken))
+            parts.append(self._part(request, left, count))
             budget -= count
 
     def _coming(self) -> set[Key]:

@@ -209,5 +209,6 @@ def _check(damaged: bool | np.bool_) -> None:
 
 def _rows(part: Part) -> list[int]:
     """Which of a part's tokens give logits: those that score the prompt, the last one, after which a token is chosen, and drafts."""
-    chooses = part.last and isinstance(part.request, Request)
-    return [*part.scored, *range(len(part.tokens) - 1 - part.drafts, len(part.tokens))] if chooses else [*part.scored]
+    if not part.last or not isinstance(part.request, Request):
+        return [*part.scored]
+    return [*part.scored, *range(len(part.tokens) - 1 - part.drafts, len(part.tokens))]
