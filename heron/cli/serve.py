@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from heron.cli.opening import locate, open_model
+from heron.engine.speculate import DRAFT_TOKENS
 from heron.server.settings import Settings
 
 DEFAULTS = Settings()
@@ -34,6 +35,16 @@ def serve(
     prefix_cache: Annotated[
         bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what prompts begin with in common once.")
     ] = True,
+    speculate: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Guess tokens ahead: off, ngram (from the text) or draft. The answers stay the same.")
+    ] = None,
+    draft_model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A small model of the same vocabulary that guesses; sets --speculate draft.")
+    ] = None,
+    draft_tokens: Annotated[int, typer.Option(help="Tokens guessed at a time, at most.")] = DRAFT_TOKENS,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Refuse a model whose answers could differ, in a bit, by what is computed beside them.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
@@ -100,8 +111,13 @@ def serve(
         loaded = open_model(
             model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock
         )
+        guessing = open_model(draft_model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype) if draft_model else None
         return Engine(
             loaded,
+            speculate=speculate,
+            draft_model=guessing,
+            draft_tokens=draft_tokens,
+            deterministic=deterministic,
             max_seqs=max_seqs,
             kv_cache_size=kv_cache_size,
             prefix_cache=prefix_cache,
