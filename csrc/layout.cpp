@@ -171,12 +171,16 @@ std::int64_t activation_bytes(ActivationKind kind, std::int64_t k) {
 void prepare(ActivationKind kind, Isa isa, const float* x, std::int64_t ldx, std::int64_t tokens, std::int64_t k, std::int64_t tile_begin,
              std::int64_t tile_end, void* buffer, const std::int32_t* index) {
     const auto prepare_tile = in_tiles(kind, isa, tokens) ? tile_kernels(isa)->prepare_tile : linear_kernels(isa).prepare_tile;
-    const std::int64_t tiles = tile_count(kind, isa, tokens), token_bytes = activation_bytes(kind, k);
+    const std::int64_t tiles = tile_count(kind, isa, tokens), piece = kind.q8 ? PIECE_Q8 : PIECE_PLAIN;
+    const std::int64_t group = kind.q8 || kind.pairs ? 32 : 1, bytes = activation_bytes(kind, group), k_all = (k + group - 1) / group * group;
     for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
         const std::int64_t first = tile_start(tokens, tiles, tile), count = tile_start(tokens, tiles, tile + 1) - first;
         std::int64_t rows[MOST_TOKENS];
         for (std::int64_t t = 0; t < count; ++t) rows[t] = (index ? index[first + t] : first + t) * ldx;
-        prepare_tile(kind, x, rows, static_cast<int>(count), k, static_cast<std::uint8_t*>(buffer) + first * token_bytes);
+        for (std::int64_t at = 0; at < k; at += piece) {
+            const std::int64_t offset = tile_offset(piece, group, bytes, tokens, k_all, first, count, at);
+            prepare_tile(kind, x + at, rows, static_cast<int>(count), std::min(piece, k - at), static_cast<std::uint8_t*>(buffer) + offset);
+        }
     }
 }
 

@@ -61,6 +61,27 @@ extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512, LINEAR_N
 const LinearKernels& linear_kernels(Isa isa);
 const TileKernels* tile_kernels(Isa isa);  // null where the instruction set has no tiles
 
+// Prepared activations are cut into pieces of K, a piece into tiles of tokens: kernels unpack a piece of weights and pass over
+// the tiles, and what is read one after another lies so (or else a second-level cache is a fifth slower).
+constexpr std::int64_t PIECE_Q8 = 512, PIECE_PLAIN = 256;
+
+// Bytes before element k, which begins a group, of the tile of `count` tokens from `first` on, when a token's `k_all` elements are
+// `bytes` for each group of `group`.
+static inline std::int64_t tile_offset(std::int64_t piece, std::int64_t group, std::int64_t bytes, std::int64_t tokens, std::int64_t k_all, std::int64_t first,
+                                       std::int64_t count, std::int64_t k) {
+    const std::int64_t before = k / piece * piece, length = k_all - before < piece ? k_all - before : piece;
+    return (before * tokens + length * first + (k - before) * count) / group * bytes;
+}
+
+// K is cut into chunks, of whole pieces and as equal as can be, whose activations (`bytes` for an element of K) stay in the
+// second-level cache beside the sums and the weights that pass.
+static inline std::int64_t chunk_length(std::int64_t k, std::int64_t piece, std::int64_t bytes) {
+    constexpr std::int64_t STAY = 1400 << 10;
+    const std::int64_t pieces = (k + piece - 1) / piece, fit = STAY / (bytes * piece) > 0 ? STAY / (bytes * piece) : 1;
+    const std::int64_t chunks = (pieces + fit - 1) / fit;
+    return (pieces + chunks - 1) / chunks * piece;
+}
+
 // Tokens are split into tiles as equal in size as can be: where tile i of `tiles` begins.
 static inline std::int64_t tile_start(std::int64_t tokens, std::int64_t tiles, std::int64_t i) {
     const std::int64_t least = tokens / tiles, larger = tokens % tiles;

@@ -10,6 +10,7 @@
 #include "linear_tables.inc"
 #include "linear_grids.inc"
 #include "linear_prepare.inc"
+#include "linear_finish.inc"
 #include "amx_tiles.inc"
 #include "amx_int8.inc"
 #include "amx_pairs.inc"

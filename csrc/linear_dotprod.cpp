@@ -8,6 +8,7 @@
 #include "linear_tables.inc"
 #include "linear_grids.inc"
 #include "linear_prepare.inc"
+#include "linear_finish.inc"
 #include "linear.inc"
 #include "limits.inc"
 #include "linear_table.inc"

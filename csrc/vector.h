@@ -28,6 +28,8 @@
 
 namespace heron::HERON_VECTOR {
 
+constexpr bool FUSED = HERON_LEVEL > 0;  // mul_add rounds once
+
 #if HERON_LEVEL == 5
 
 constexpr int W = 16;
