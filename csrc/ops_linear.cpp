@@ -6,14 +6,19 @@
 namespace heron {
 namespace {
 
-constexpr std::int64_t ITEM_WORK = 1 << 16;  // bytes of weights times tokens in a work item, at least: several microseconds
-constexpr std::int64_t ITEMS_A_THREAD = 8;
+// Panels are handed out a few together, at least so many that the bytes of weights times tokens are worth it: several microseconds.
+constexpr std::int64_t WORTH = 1 << 16;
 
-// Panels in a work item: as many as are worth handing out, few enough that every thread gets several items.
-std::int64_t panels_an_item(const Frame& f, const PackedMatrix& matrix, std::int64_t tokens) {
-    const std::int64_t least = ITEM_WORK / (matrix.layout->panel_bytes(matrix.k) * tokens) + 1;
-    const std::int64_t panels = std::max(least, matrix.panels() / (f.pool.size() * ITEMS_A_THREAD));
-    return (panels + PANELS_TOGETHER - 1) / PANELS_TOGETHER * PANELS_TOGETHER;
+std::int64_t bundles(const PackedMatrix& matrix) { return (matrix.panels() + PANELS_TOGETHER - 1) / PANELS_TOGETHER; }
+
+std::int64_t worthwhile(const PackedMatrix& matrix, std::int64_t tokens) {
+    return WORTH / (matrix.layout->panel_bytes(matrix.k) * PANELS_TOGETHER * tokens) + 1;
+}
+
+// The product with bundles [begin, end) of the matrix.
+void multiply(const PackedMatrix& matrix, std::int64_t begin, std::int64_t end, const Activations& x, float* y, std::int64_t ldy, const float* bias,
+              const std::int32_t* places = nullptr) {
+    dot(matrix, begin * PANELS_TOGETHER, std::min(matrix.panels(), end * PANELS_TOGETHER), x, y, ldy, bias, places);
 }
 
 // y = x W' + bias, for W one of several matrices that share an input.
@@ -60,20 +65,17 @@ public:
             });
             prepared[i] = {kinds_[i], tokens, to};
         }
-        std::int64_t grain[MOST], end_item[MOST], items = 0;
-        for (std::size_t i = 0; i < branches_.size(); ++i) {
-            grain[i] = panels_an_item(f, branches_[i].matrix(), tokens);
-            items += (branches_[i].matrix().panels() + grain[i] - 1) / grain[i];
-            end_item[i] = items;
-        }
-        f.pool.run(items, [&](std::int64_t item, int) {
-            std::size_t i = 0;
-            while (item >= end_item[i]) ++i;
-            const Branch& branch = branches_[i];
-            const PackedMatrix& matrix = branch.matrix();
-            const std::int64_t first = (item - (i ? end_item[i - 1] : 0)) * grain[i], last = std::min(matrix.panels(), first + grain[i]);
-            const float* bias = branch.bias ? branch.bias->values.data() : nullptr;
-            dot(matrix, first, last, prepared[kind_of_[i]], f.f32(branch.y), matrix.rows, bias);
+        std::int64_t count = 0;
+        for (const Branch& branch : branches_) count += bundles(branch.matrix());
+        f.pool.ranges(count, worthwhile(branches_[0].matrix(), tokens), [&](std::int64_t begin, std::int64_t end, int) {
+            std::int64_t first = 0;  // bundle of the branch
+            for (std::size_t i = 0; i < branches_.size() && first < end; ++i) {
+                const Branch& branch = branches_[i];
+                const std::int64_t own = bundles(branch.matrix()), from = std::max(begin, first), to = std::min(end, first + own);
+                const float* bias = branch.bias ? branch.bias->values.data() : nullptr;
+                if (from < to) multiply(branch.matrix(), from - first, to - first, prepared[kind_of_[i]], f.f32(branch.y), branch.matrix().rows, bias);
+                first += own;
+            }
         });
     }
 
@@ -138,23 +140,26 @@ public:
                 prepare(kind_, f.runtime.isa, f.f32(x_), k, e.count, k, tile, tile + 1, prepared + e.offset, source + e.first);
             }
         });
-        f.pool.run(work.items, [&](std::int64_t item, int) {
-            const Expert& e = *std::upper_bound(expert, expert + experts(), item, [](std::int64_t at, const Expert& x) { return at < x.end_item; });
-            const PackedMatrix& matrix = weight_->matrices[static_cast<std::size_t>(&e - expert)];
-            const std::int64_t grain = panels_an_item(f, matrix, e.count), items = (matrix.panels() + grain - 1) / grain;
-            const std::int64_t panel = (item - (e.end_item - items)) * grain;
-            const float* bias = bias_ ? bias_->values.data() + (&e - expert) * out : nullptr;
-            dot(matrix, panel, std::min(matrix.panels(), panel + grain), {kind_, e.count, prepared + e.offset}, f.f32(y_), out, bias, place + e.first);
+        const std::int64_t grain = worthwhile(weight_->matrices[0], std::max<std::int64_t>(1, rows / std::max<std::int64_t>(1, work.experts)));
+        f.pool.ranges(work.bundles, grain, [&](std::int64_t begin, std::int64_t end, int) {
+            for (const Expert* e = std::upper_bound(expert, expert + experts(), begin, [](std::int64_t at, const Expert& x) { return at < x.end_bundle; }); begin < end; ++e) {
+                if (!e->count) continue;
+                const PackedMatrix& matrix = weight_->matrices[static_cast<std::size_t>(e - expert)];
+                const std::int64_t first = e->end_bundle - bundles(matrix), last = std::min(end, e->end_bundle);
+                const float* bias = bias_ ? bias_->values.data() + (e - expert) * out : nullptr;
+                multiply(matrix, begin - first, last - first, {kind_, e->count, prepared + e->offset}, f.f32(y_), out, bias, place + e->first);
+                begin = last;
+            }
         });
     }
 
 private:
     // What one expert has to do: rows [first, first + count) in the order by expert, their activations at `offset`.
     struct Expert {
-        std::int64_t first, count, offset, end_tile, end_item;
+        std::int64_t first, count, offset, end_tile, end_bundle;
     };
     struct Work {
-        std::int64_t tiles, items;
+        std::int64_t experts, tiles, bundles;
     };
 
     std::int64_t experts() const { return static_cast<std::int64_t>(weight_->matrices.size()); }
@@ -180,12 +185,11 @@ private:
             Expert& e = expert[i];
             e.first = first, e.offset = offset;
             if (e.count) {
-                const PackedMatrix& matrix = weight_->matrices[static_cast<std::size_t>(i)];
-                const std::int64_t grain = panels_an_item(f, matrix, e.count);
+                ++work.experts;
                 work.tiles += tile_count(kind_, f.runtime.isa, e.count);
-                work.items += (matrix.panels() + grain - 1) / grain;
+                work.bundles += bundles(weight_->matrices[static_cast<std::size_t>(i)]);
             }
-            e.end_tile = work.tiles, e.end_item = work.items;
+            e.end_tile = work.tiles, e.end_bundle = work.bundles;
             first += e.count;
             offset += aligned(e.count * activation_bytes(kind_, x_.columns()));
             e.count = 0;

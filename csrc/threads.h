@@ -1,8 +1,8 @@
-// A pool of threads that work off chunks of one job at a time.
+// A pool of threads that work off one job at a time.
 //
-// The chunks of a job are claimed one by one from an atomic counter, by the workers and by the caller. Nobody waits
-// for a worker that has claimed nothing: where other processes keep the workers from running, the caller does all
-// chunks itself. Idle threads spin for at most SPIN_MICROSECONDS and then park.
+// Parts of a job are claimed from an atomic counter, by the workers and by the caller. Nobody waits
+// for a worker that has claimed nothing: where other processes keep the workers from running, the caller does
+// everything itself. Idle threads spin for at most SPIN_MICROSECONDS and then park.
 #pragma once
 
 #include <algorithm>
@@ -32,21 +32,16 @@ public:
     // Rethrows the first exception of a body; chunks not begun by then are skipped. One caller at a time, no nesting.
     template <class Body>
     void run(std::int64_t chunks, const Body& body) {
-        if (threads_ == 1 || chunks <= 1) {
-            for (std::int64_t i = 0; i < chunks; ++i) body(i, 0);
-            return;
-        }
-        const Job job{[](const void* context, std::int64_t chunk, int worker) { (*static_cast<const Body*>(context))(chunk, worker); }, &body, chunks};
-        run_job(job);
+        claims(chunks, 1, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+            for (std::int64_t i = begin; i < end; ++i) body(i, worker);
+        });
     }
 
-    // Calls body(begin, end, worker) on ranges that cover [0, count), each of at least `grain` (but the last).
+    // Calls body(begin, end, worker) on ranges that cover [0, count), each of at least `grain` (but the last). They are
+    // large at first and small at the end, so that threads end together.
     template <class Body>
     void ranges(std::int64_t count, std::int64_t grain, const Body& body) {
-        if (count <= 0) return;
-        const std::int64_t step = std::max(grain, (count + threads_ * CHUNKS_PER_THREAD - 1) / (threads_ * CHUNKS_PER_THREAD));
-        if (threads_ == 1 || count <= step) return body(0, count, 0);
-        run((count + step - 1) / step, [&](std::int64_t i, int worker) { body(i * step, std::min(count, (i + 1) * step), worker); });
+        claims(count, grain, std::max(grain, (count + threads_ * CHUNKS_PER_THREAD - 1) / (threads_ * CHUNKS_PER_THREAD)), body);
     }
 
 private:
@@ -54,12 +49,21 @@ private:
     static constexpr std::int64_t CHUNKS_PER_THREAD = 8;
 
     struct Job {
-        void (*call)(const void* context, std::int64_t chunk, int worker);
+        void (*call)(const void* context, std::int64_t begin, std::int64_t end, int worker);
         const void* context;
-        std::int64_t chunks;
+        std::int64_t count;
     };
 
-    void run_job(const Job& job);
+    // Claims of `least` to `most` of `count`: half of a thread's share of what is left, within these bounds.
+    template <class Body>
+    void claims(std::int64_t count, std::int64_t least, std::int64_t most, const Body& body) {
+        if (count <= 0) return;
+        if (threads_ == 1 || count <= most) return body(0, count, 0);
+        const auto call = [](const void* context, std::int64_t begin, std::int64_t end, int worker) { (*static_cast<const Body*>(context))(begin, end, worker); };
+        run_job({call, &body, count}, least, most);
+    }
+
+    void run_job(const Job& job, std::int64_t least, std::int64_t most);
     void work(int worker);
     void loop(int worker);
 
@@ -68,8 +72,9 @@ private:
     Job job_{};
     std::exception_ptr error_;
     std::mutex error_lock_;
-    alignas(64) std::atomic<std::uint64_t> tickets_{0};  // job number << 32 | chunks not yet claimed
-    alignas(64) std::atomic<std::uint32_t> done_{0};     // chunks finished
+    std::atomic<std::uint32_t> least_{1}, most_{1};      // of a claim
+    alignas(64) std::atomic<std::uint64_t> tickets_{0};  // job number << 32 | how much is not yet claimed
+    alignas(64) std::atomic<std::uint32_t> done_{0};     // how much is finished
     alignas(64) std::atomic<std::uint32_t> signal_{0};   // changes with every job
     std::atomic<int> parked_{0};
     std::atomic<bool> failed_{false}, caller_parked_{false}, stop_{false};
