@@ -165,6 +165,28 @@ static inline Int dot4(Int acc, Int w, Int x) {
 }
 constexpr int WIDE_OFFSET = 0;
 
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+#define HERON_MATRICES 1
+// Two neighbouring units of four rows as eight bytes of two rows, then of the other two.
+static inline void store_units(void* p, Int a, Int b) {
+    store_int(p, vzip1q_s32(a, b));
+    store_int(static_cast<std::uint8_t*>(p) + 16, vzip2q_s32(a, b));
+}
+// Units of one token, or of two side by side.
+static inline Int one_token(const void* p) {
+    const uint8x8_t x = vld1_u8(static_cast<const std::uint8_t*>(p));
+    return vreinterpretq_s32_u8(vcombine_u8(x, x));
+}
+// acc + the products of two rows with two tokens of eight bytes each: (0, 0), (0, 1), (1, 0), (1, 1).
+template <bool WIDE>
+static inline Int dot8(Int acc, Int w, Int x) {
+    if constexpr (WIDE) w = veorq_s32(w, vdupq_n_s32(static_cast<int>(0x80808080u)));
+    return vmmlaq_s32(acc, bytes_of(w), bytes_of(x));
+}
+static inline Int of_first_token(Int rows01, Int rows23) { return vuzp1q_s32(rows01, rows23); }
+static inline Int of_second_token(Int rows01, Int rows23) { return vuzp2q_s32(rows01, rows23); }
+#endif
+
 #else
 
 constexpr int TILE = 4, PANELS_INT8 = 1, PANELS_F32 = 1, PANELS_FROM_MEMORY = 1;
@@ -257,6 +279,17 @@ static inline Int dot4(Int acc, Int w, Int x) {
 }
 constexpr int WIDE_OFFSET = 128;
 
+#endif
+
+// Where the four bytes of unit j lie among those of N tokens, in units: one of each token, or where matrices are multiplied two.
+#if defined(HERON_MATRICES)
+constexpr int unit_at(int j, int n, int N) { return (j / 2 * N + n) * 2 + j % 2; }
+#else
+constexpr int unit_at(int j, int n, int N) { return j * N + n; }
+static inline void store_units(void* p, Int a, Int b) {
+    store_int(p, a);
+    store_int(static_cast<std::uint8_t*>(p) + 4 * W, b);
+}
 #endif
 
 static inline void prefetch(const void* p) {

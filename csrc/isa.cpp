@@ -15,7 +15,7 @@
 namespace heron {
 namespace {
 
-constexpr Isa ALL[] = {Isa::portable, Isa::neon, Isa::dotprod, Isa::avx2, Isa::avx512, Isa::amx};
+constexpr Isa ALL[] = {Isa::portable, Isa::neon, Isa::dotprod, Isa::i8mm, Isa::avx2, Isa::avx512, Isa::amx};
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 bool has_f16c() {  // whose name not every compiler takes
@@ -71,12 +71,12 @@ constexpr bool has_neon() {
 }  // namespace
 
 const char* name_of(Isa isa) {
-    constexpr const char* NAMES[] = {"portable", "neon", "dotprod", "avx2", "avx512", "amx"};
+    constexpr const char* NAMES[] = {"portable", "neon", "dotprod", "i8mm", "avx2", "avx512", "amx"};
     return NAMES[static_cast<int>(isa)];
 }
 
 bool runs_here(Isa isa) {
-    static const bool here[] = {true, has_neon(), has_neon() && has_dot_products(), has_avx2(), has_avx512(), has_amx()};
+    static const bool here[] = {true, has_neon(), has_neon() && has_dot_products(), has_neon() && has_dot_products() && has_matrix_products(), has_avx2(), has_avx512(), has_amx()};
     return here[static_cast<int>(isa)];
 }
 

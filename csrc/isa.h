@@ -6,8 +6,8 @@
 
 namespace heron {
 
-// dotprod: NEON with products of four bytes (FEAT_DotProd); avx512: F, BW, VL, DQ and VNNI; amx: these, AVX512-BF16, AMX for int8 and bf16
-enum class Isa { portable, neon, dotprod, avx2, avx512, amx };
+// dotprod: NEON with products of four bytes (FEAT_DotProd); i8mm: and of matrices of bytes (FEAT_I8MM); avx512: F, BW, VL, DQ and VNNI; amx: these, AVX512-BF16, AMX for int8 and bf16
+enum class Isa { portable, neon, dotprod, i8mm, avx2, avx512, amx };
 
 const char* name_of(Isa isa);
 bool runs_here(Isa isa);

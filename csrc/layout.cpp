@@ -15,6 +15,7 @@ const LinearKernels& linear_kernels(Isa isa) {
         case Isa::avx512: return LINEAR_AVX512;
         case Isa::avx2: return LINEAR_AVX2;
 #elif defined(__aarch64__)
+        case Isa::i8mm: return LINEAR_I8MM;
         case Isa::dotprod: return LINEAR_DOTPROD;
         case Isa::neon: return LINEAR_NEON;
 #endif

@@ -56,7 +56,7 @@ struct TileKernels {
 
 extern const TileKernels TILES_AMX;
 
-extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512, LINEAR_NEON, LINEAR_DOTPROD;
+extern const LinearKernels LINEAR_PORTABLE, LINEAR_AVX2, LINEAR_AVX512, LINEAR_NEON, LINEAR_DOTPROD, LINEAR_I8MM;
 
 const LinearKernels& linear_kernels(Isa isa);
 const TileKernels* tile_kernels(Isa isa);  // null where the instruction set has no tiles

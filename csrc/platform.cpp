@@ -158,6 +158,19 @@ bool has_dot_products() {
 #endif
 }
 
+bool has_matrix_products() {
+#if defined(__linux__) && defined(__aarch64__)
+    constexpr unsigned long I8MM = 1ul << 13;  // HWCAP2_I8MM, which older headers lack
+    return getauxval(AT_HWCAP2) & I8MM;
+#elif defined(__APPLE__)
+    int has = 0;
+    size_t size = sizeof has;
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, nullptr, 0) == 0 && has;
+#else
+    return false;
+#endif
+}
+
 long process_id() {
 #if defined(_WIN32)
     return _getpid();

@@ -19,6 +19,9 @@ bool allow_tiles();
 // Whether an aarch64 CPU adds products of four bytes to a number in one step (FEAT_DotProd).
 bool has_dot_products();
 
+// Whether it multiplies 2 x 8 by 8 x 2 bytes (FEAT_I8MM).
+bool has_matrix_products();
+
 // This process's id, to notice that it was forked.
 long process_id();
 

@@ -9,6 +9,7 @@ const RowKernels& row_kernels(Isa isa) {
         case Isa::avx512: return ROWS_AVX512;
         case Isa::avx2: return ROWS_AVX2;
 #elif defined(__aarch64__)
+        case Isa::i8mm:
         case Isa::dotprod:
         case Isa::neon: return ROWS_NEON;
 #endif

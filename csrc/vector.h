@@ -13,6 +13,7 @@
 #define HERON_VECTOR_portable 0
 #define HERON_VECTOR_neon 1
 #define HERON_VECTOR_dotprod 1
+#define HERON_VECTOR_i8mm 1
 #define HERON_VECTOR_avx2 2
 #define HERON_VECTOR_avx512 5
 #define HERON_VECTOR_amx 5

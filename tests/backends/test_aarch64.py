@@ -33,7 +33,14 @@ def checks() -> Path:
     return folder / "kernel_checks"
 
 
-@pytest.mark.parametrize(("cpu", "sets"), [("cortex-a53", ["portable", "neon"]), ("cortex-a76", ["portable", "neon", "dotprod"])])
+CPUS = {
+    "cortex-a53": ["portable", "neon"],
+    "cortex-a76": ["portable", "neon", "dotprod"],
+    "max": ["portable", "neon", "dotprod", "i8mm"],
+}
+
+
+@pytest.mark.parametrize(("cpu", "sets"), CPUS.items())
 def test_kernels_are_right_on_every_instruction_set_of_a_cpu(checks: Path, cpu: str, sets: list[str]) -> None:
     run = subprocess.run([EMULATOR, "-cpu", cpu, str(checks)], capture_output=True, text=True)
     assert run.stdout.splitlines() == [*sets, "0 wrong"]

@@ -124,6 +124,10 @@ void check_products(const Format& format, Isa isa, std::int64_t rows, std::int64
         const Floats together = product(matrix, mode, x.data(), MOST);
         const double off = error(together, layout.kind(mode).q8 ? rounded(x) : x, w);
         expect(off <= (layout.kind(mode).pairs ? 0x1p-15 : 1e-5), how + ": error " + std::to_string(off));
+        if (isa == Isa::i8mm) {
+            const PackedMatrix alike{find_layout(format.id, Isa::dotprod), rows, k, memory.data()};
+            expect(same_bits(product(alike, mode, x.data(), MOST).data(), together.data(), together.size()), how + ": other bits than dotprod's");
+        }
         for (const std::int64_t tokens : {1, 2, 3, 4, 5, 7}) {
             const Floats few = product(matrix, mode, x.data(), tokens);
             expect(same_bits(few.data(), together.data(), few.size()), how + ": other bits for " + std::to_string(tokens) + " tokens");

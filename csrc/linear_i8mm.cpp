@@ -1,0 +1,15 @@
+#define HERON_VECTOR i8mm
+#define HERON_LINEAR LINEAR_I8MM
+#include "linear.h"
+#include "format_values.h"
+#include "integers.h"
+
+#include "linear_formats.inc"
+#include "linear_tables.inc"
+#include "linear_grids.inc"
+#include "linear_prepare.inc"
+#include "linear_finish.inc"
+#include "linear.inc"
+#include "limits.inc"
+#include "linear_table.inc"
+#include "linear_kernels.inc"
