@@ -36,6 +36,11 @@ def _number(value: Any) -> Any:
     return value
 
 
+def example(body: dict[str, Any]) -> ConfigDict:
+    """A model's configuration: what the OpenAPI page offers to try."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Flag = Annotated[bool, Strict()]

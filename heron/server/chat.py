@@ -15,7 +15,7 @@ from heron.server.errors import ApiError
 from heron.server.logprobs import chat_logprobs
 from heron.server.parameters import sampling_params
 from heron.server.prompts import must_fit, off_loop
-from heron.server.replies import Shape, fingerprint, new_id, respond
+from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_chat import ChatRequest
 from heron.server.settings import Limits
 from heron.server.state import ServerState, state_of
@@ -27,7 +27,16 @@ router = APIRouter(tags=["OpenAI"])
 _TAKEN = frozenset({"self", "messages", "template", "tokenizer"})
 
 
-@router.post("/v1/chat/completions", summary="Answer in a conversation", response_model=None)
+_HEAD = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1795000000, "model": "m"}
+_MESSAGE = {"role": "assistant", "content": "Once upon a time ..."}
+_USAGE = {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15, "prompt_tokens_details": {"cached_tokens": 0}}
+_DOCUMENTED = documented(
+    {**_HEAD, "choices": [{"index": 0, "message": _MESSAGE, "logprobs": None, "finish_reason": "stop"}], "usage": _USAGE},
+    {**_HEAD, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "Once"}, "finish_reason": None}]},
+)
+
+
+@router.post("/v1/chat/completions", summary="Answer in a conversation", response_model=None, responses=_DOCUMENTED)
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The model's next message, whole or as a stream of events."""
     state = state_of(request)

@@ -17,7 +17,7 @@ from heron.server.infill import infill_ids
 from heron.server.logprobs import Offsets, Told, legacy_logprobs
 from heron.server.parameters import sampling_params
 from heron.server.prompts import Prompt, encode, must_fit, off_loop
-from heron.server.replies import Shape, fingerprint, new_id, respond
+from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_completions import CompletionRequest
 from heron.server.settings import Limits
 from heron.server.state import ServerState, state_of
@@ -29,7 +29,18 @@ router = APIRouter(tags=["OpenAI"])
 MAX_TOKENS = 16
 
 
-@router.post("/v1/completions", summary="Go on with a text", response_model=None)
+_HEAD = {"id": "cmpl-1", "object": "text_completion", "created": 1795000000, "model": "m"}
+_DOCUMENTED = documented(
+    {
+        **_HEAD,
+        "choices": [{"index": 0, "text": ", there was", "logprobs": None, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8, "prompt_tokens_details": {"cached_tokens": 0}},
+    },
+    {**_HEAD, "choices": [{"index": 0, "text": ",", "logprobs": None, "finish_reason": None}]},
+)
+
+
+@router.post("/v1/completions", summary="Go on with a text", response_model=None, responses=_DOCUMENTED)
 async def completions(request: Request, body: CompletionRequest) -> Response:
     """What the model writes after each prompt, whole or as a stream of events."""
     state = state_of(request)

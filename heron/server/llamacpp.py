@@ -19,7 +19,7 @@ from heron.server.infill import infill_ids
 from heron.server.logprobs import native_logprobs
 from heron.server.parameters import sampling_params
 from heron.server.prompts import encode, must_fit, off_loop
-from heron.server.replies import Shape, respond
+from heron.server.replies import Shape, documented, respond
 from heron.server.schemas_llamacpp import Infill, NativeCompletion, NativeSampling
 from heron.server.settings import Limits
 from heron.server.state import ServerState, state_of
@@ -27,8 +27,15 @@ from heron.server.state import ServerState, state_of
 router = APIRouter(tags=["llama.cpp"])
 
 
-@router.post("/completion", summary="Go on with a text", response_model=None)
-@router.post("/completions", summary="Go on with a text (the same)", response_model=None)
+_DOCUMENTED = documented(
+    {"index": 0, "content": ", there was", "tokens": [], "stop": True, "stop_type": "limit", "tokens_predicted": 3},
+    {"index": 0, "content": ",", "tokens": [432], "stop": False},
+    done=False,
+)
+
+
+@router.post("/completion", summary="Go on with a text", response_model=None, responses=_DOCUMENTED)
+@router.post("/completions", summary="Go on with a text (the same)", response_model=None, responses=_DOCUMENTED)
 async def completion(request: Request, body: NativeCompletion) -> Response:
     """What the model writes after the prompt: an object, an array for several prompts, or a stream of events."""
     engine, limits = state_of(request).ready_engine(), state_of(request).settings.limits
@@ -39,7 +46,7 @@ async def completion(request: Request, body: NativeCompletion) -> Response:
     return await _answer(request, body, prompts, "prompt")
 
 
-@router.post("/infill", summary="Fill in a gap", response_model=None)
+@router.post("/infill", summary="Fill in a gap", response_model=None, responses=_DOCUMENTED)
 async def infill(request: Request, body: Infill) -> Response:
     """What belongs between two texts. 400 where the model was not trained for it."""
     model = state_of(request).ready_engine().model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
@@ -66,6 +67,13 @@ async def _frames(answers: Answers, shape: Shape) -> AsyncGenerator[bytes, None]
             begun.add(choice.index)
     for event in shape.closing(answers):
         yield frame(event)
+
+
+def documented(whole: dict[str, Any], event: dict[str, Any], done: bool = True) -> dict[int | str, dict[str, Any]]:
+    """For a route's ``responses``: an answer, and an event of a stream."""
+    stream = f"data: {json.dumps(event)}\n\n" + ("data: [DONE]\n\n" if done else "")
+    kinds = {"application/json": {"example": whole}, "text/event-stream": {"example": stream}}
+    return {200: {"description": "The answer; events where `stream` is true", "content": kinds}}
 
 
 def reply(data: Any, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from heron.server.body import Body, Flag, Whole
+from heron.server.body import Body, Flag, Whole, example
 from heron.server.parameters import Sampling, about
 
 #: Parameters of the API that change nothing here, and need no warning.
@@ -112,7 +112,9 @@ class StreamOptions(Body):
 class ChatRequest(Sampling):
     """A conversation to go on with."""
 
-    messages: list[Message] = Field(min_length=1, examples=[[{"role": "user", "content": "Tell me a story."}]])
+    model_config = example({"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 100})
+
+    messages: list[Message] = Field(min_length=1)
     model: str | None = about("Any name: a server has one model.")
     stream: Flag = False
     stream_options: StreamOptions = StreamOptions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from heron.server.body import Flag, Whole
+from heron.server.body import Flag, Whole, example
 from heron.server.parameters import Sampling, about
 from heron.server.prompts import Prompts
 from heron.server.schemas_chat import NO_MATTER, StreamOptions
@@ -12,6 +12,8 @@ from heron.server.schemas_chat import NO_MATTER, StreamOptions
 
 class CompletionRequest(Sampling):
     """Texts to go on with."""
+
+    model_config = example({"prompt": "Once upon a time", "max_tokens": 100})
 
     prompt: Prompts = Field(description="A text, token ids, or a list of these.")
     model: str | None = about("Any name: a server has one model.")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from heron.server.body import Body, Whole
+from heron.server.body import Body, Whole, example
 from heron.server.parameters import PRIORITY, about
 from heron.server.prompts import Prompts
 from heron.server.schemas_chat import NO_MATTER
@@ -14,6 +14,8 @@ from heron.server.schemas_chat import NO_MATTER
 
 class EmbeddingRequest(Body):
     """Texts whose vectors are wanted."""
+
+    model_config = example({"input": ["Herons fish.", "Cats sleep."]})
 
     input: Prompts = Field(description="A text, token ids, or a list of these.")
     model: str | None = about("Any name: a server has one model.")

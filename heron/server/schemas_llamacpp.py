@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from heron.server.body import Body, Flag, Whole
+from heron.server.body import Body, Flag, Whole, example
 from heron.server.parameters import Sampling, about
 from heron.server.prompts import Prompts
 
@@ -30,6 +30,8 @@ class NativeSampling(Sampling):
 class NativeCompletion(NativeSampling):
     """Texts to go on with."""
 
+    model_config = example({"prompt": "Once upon a time", "n_predict": 100})
+
     prompt: Prompts = Field(description="A text, token ids, both in one list, or a list of these.")
 
 
@@ -41,8 +43,10 @@ class Extra(BaseModel):
 class Infill(NativeSampling):
     """A gap to fill in."""
 
-    input_prefix: str = Field(description="What stands before the gap.", examples=["def add(a, b):\n    "])
-    input_suffix: str = Field(description="What stands after it.", examples=["\n\nprint(add(1, 2))"])
+    model_config = example({"input_prefix": "def add(a, b):\n    ", "input_suffix": "\n\nprint(add(1, 2))", "n_predict": 50})
+
+    input_prefix: str = Field(description="What stands before the gap.")
+    input_suffix: str = Field(description="What stands after it.")
     input_extra: list[Extra] = Field(default_factory=list, description="Other files of the same project.")
     prompt: str = Field("", description="How the gap's text begins.")
 
