@@ -28,9 +28,7 @@ class Answer:
     ``finish_reason`` is empty until the answer has ended. Raises RequestError for token ids outside the vocabulary.
     """
 
-    def __init__(
-        self, grammars: Grammars, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0
-    ) -> None:
+    def __init__(self, grammars: Grammars, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0) -> None:
         tokenizer = grammars.tokenizer
         rules = Rules.of(params, tokenizer)
         self._guide = None if params.constraint is None else grammars.guide(params.constraint, rules.ends)

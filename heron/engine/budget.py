@@ -8,6 +8,7 @@ from heron.backends.base import StateGroup
 from heron.engine.cache import units_for
 from heron.engine.memory import available_bytes
 from heron.engine.model import CONTEXT_SHARE
+from heron.errors import RequestError
 
 #: Slots of recurrent states for each sequence, beside its own, and the part of the free memory that they may take.
 SPARE_SLOTS = 4
@@ -48,3 +49,11 @@ class Budget:
         while tokens > self.context and self.bytes(tokens) > CONTEXT_SHARE * available_bytes():
             tokens = max(self.context, tokens // 2)
         return tokens
+
+    def must_fit(self, tokens: int, others: int = 0) -> None:
+        """Raises RequestError for more than the free memory holds beside ``others`` bytes."""
+        need, have = self.bytes(tokens), max(0, available_bytes() - others)
+        if need > have:
+            asked = f"a cache of {tokens} tokens for {self.max_seqs} sequences needs {need / 2**30:.1f} GiB"
+            smaller = "ask for a smaller --kv-cache-size, or for fewer sequences (--max-seqs)"
+            raise RequestError(f"{asked} and {have / 2**30:.1f} are free; {smaller}")

@@ -77,6 +77,7 @@ class Engine(Asking):
         self.kv_tokens = kv_cache_size or budget.tokens_that_fit()
         self._draft = DraftModel(draft_model, model, self.kv_tokens, max_seqs, step_tokens) if draft_model else None
         units = budget.units(self.kv_tokens)
+        budget.must_fit(self.kv_tokens, self._draft.bytes if self._draft else 0)
         model.lend()
         executable.allocate(units)
         self.cache = PrefixCache(executable.state_groups, units)

@@ -82,8 +82,8 @@ class Model:
         own = self.graph_model.context_length
         if asked < 0:
             raise RequestError(f"ctx_size {asked} is negative; 0 means the model's own, {own}")
-        if self.is_encoder and asked > own:
-            raise RequestError(f"ctx_size {asked} is more than this encoder reads at once, {own}")
+        if asked > own and (self.is_encoder or "position_embd.weight" in self.checkpoint.tensors):
+            raise RequestError(f"ctx_size {asked} is more than this model has positions for, {own}")
         size = asked or own
         while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * available_bytes():
             size //= 2

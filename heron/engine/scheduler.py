@@ -38,6 +38,7 @@ class Scheduler:
         self.waiting: list[Work] = []
         self.running: list[Work] = []
         self.preemptions = 0
+        self._stuck: list[Work] = []
 
     def add(self, request: Work) -> None:
         request.sequence.announce(request.tokens)
@@ -67,6 +68,11 @@ class Scheduler:
         if preempted == self.preemptions:
             self._admit(parts, budget, taken)
         return parts
+
+    def take_stuck(self) -> list[Work]:
+        """Those that the whole cache has no room for, seen while planning; they are to be removed."""
+        stuck, self._stuck = self._stuck, []
+        return stuck
 
     def _with_drafts(self, request: Work, left: list[int], most: int, taken: dict[str, int]) -> list[int]:
         """The drafts that are checked with the one token left, if there is room for all of them: nobody gives way to drafts."""
@@ -100,6 +106,9 @@ class Scheduler:
         """Preempt requests from the last one on until there is room; False where the turn came to this one."""
         while not self._take(request, count, taken):
             last = self.running[-1]
+            if len(self.running) == 1:
+                self._stuck.append(last)
+                return False
             self._preempt(last)
             if last is request:
                 return False
@@ -131,6 +140,9 @@ class Scheduler:
             # All of it, so that it need not give way to itself; but whoever is alone will have all the room there is.
             if not self._fits(self._needs(request, len(left) if self.running else count), taken) or not self._take(request, count, taken):
                 sequence.release()
+                if not self.running:
+                    self._stuck.append(request)
+                    continue
                 return
             self.waiting.remove(request)
             insort(self.running, request, key=lambda r: r.order)

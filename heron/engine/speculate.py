@@ -142,7 +142,14 @@ class Speculation:
             self._draft.guess(asked)
         for request in requests:
             if request.drafts:
-                del request.drafts[request.answer.allowed(request.drafts) :]
+                request.drafts = self._allowed(request)
+
+    @staticmethod
+    def _allowed(request: Request) -> list[int]:
+        try:
+            return request.drafts[: request.answer.allowed(request.drafts)]
+        except Exception:  # a constraint that fails does so where the token is chosen, and ends the request there
+            return []
 
     def forget(self, request: Request) -> None:
         """Let go of what is held for a request that ended."""

@@ -19,7 +19,7 @@ from heron.engine.scheduler import Part, Scheduler
 from heron.engine.speculate import Speculation
 from heron.engine.statistics import Statistics
 from heron.engine.vectors import Text, Texts
-from heron.errors import BackendError, HeronError, RequestTimeout
+from heron.errors import BackendError, HeronError, RequestError, RequestTimeout
 
 
 @dataclass
@@ -92,12 +92,14 @@ class Steps:
         """One step of the encoder's texts and one of the requests; whether there was anything to compute."""
         self._speculation.guess([work for work in self._scheduler.running if isinstance(work, Request)])
         parts = self._scheduler.plan()
-        texts = self._texts.take()
+        texts, stuck = self._texts.take(), self._scheduler.take_stuck()
+        for work in stuck:
+            self.end(work, "error", RequestError(f"the cache has no room for more than {len(work.tokens)} tokens; ask for a larger one"))
         if texts:
             self._encode(texts)
         if parts:
             self._forward(parts)
-        return bool(texts or parts)
+        return bool(texts or parts or stuck)
 
     def _encode(self, texts: list[Text]) -> None:
         try:

@@ -175,7 +175,7 @@ def test_what_cannot_be_embedded_is_refused(bert: parity.Tiny) -> None:
             model.embed(texts)
     with pytest.raises(RequestError, match="there is no pooling 'max'; there are mean, cls, last"):
         model.embed(TEXTS, "max")
-    with pytest.raises(RequestError, match="ctx_size 41 is more than this encoder reads at once, 40"):
+    with pytest.raises(RequestError, match="ctx_size 41 is more than this model has positions for, 40"):
         heron.load(bert.folder, backend="reference", ctx_size=41)
     for ask in (lambda: model.generate("a"), lambda: model.generate("a", stream=True), lambda: model.logits([1])):
         with pytest.raises(RequestError, match=r"bert is an encoder, which gives vectors and no text; use model\.embed"):

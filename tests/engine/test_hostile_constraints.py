@@ -106,9 +106,7 @@ FOLLOWED: dict[str, Any] = {
     "a long string": lambda: Constraint.schema({"type": "string", "minLength": 10**5}),
     "a tree": lambda: Constraint.schema({"type": "array", "items": {"$ref": "#"}}),
     "5,000 names": lambda: Constraint.schema({"enum": [f"value {i}" for i in range(5000)]}),
-    "x-guidance with other signs": lambda: Constraint.schema(
-        {"x-guidance": {"item_separator": ";", "key_separator": "="}} | NULL
-    ),
+    "x-guidance with other signs": lambda: Constraint.schema({"x-guidance": {"item_separator": ";", "key_separator": "="}} | NULL),
     "2,500 rules in a chain": lambda: Constraint.gbnf("root ::= r0\n" + chain(2500, 'r{} ::= "a" r{} | "b"') + '\nr2500 ::= "c"'),
     "3,500 of Lark's": lambda: Constraint.lark("start: r0\n" + chain(3500, 'r{}: "a" r{}') + '\nr3500: "c"'),
     "2,000 $refs in a chain": lambda: Constraint.schema(refs(2000)),
