@@ -72,6 +72,17 @@ def test_headers_that_do_not_come_on_a_connection_that_was_used(served: Served) 
         refused(rest(connection), 408)
 
 
+def test_many_requests_on_one_connection_are_not_one_large_one(served: Served) -> None:
+    with served.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(20):
+            connection.sendall(GET)
+            time.sleep(0.002)  # the second part comes by itself, and is counted
+            connection.sendall(b"X: " + b"a" * 400 + b"\r\n")
+            connection.sendall(b"\r\n")
+            assert status(connection.recv(65536)) == 200
+
+
 def test_a_slow_stream_is_not_taken_for_slow_headers(served: Served) -> None:
     with served.connect() as connection:
         body = b'{"prompt": "Hello", "max_tokens": 3}'
