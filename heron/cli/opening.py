@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ from heron.engine.model import Model, load
 from heron.errors import CheckpointError
 
 
-def open_model(model: str | None, **options: Any) -> Model:
-    """``heron.load`` of the path, or of the pocket model; warnings become notes."""
+def open_model(model: str | None, say: Callable[[str], None] = note, **options: Any) -> Model:
+    """``heron.load`` of the path, or of the pocket model; warnings are said."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         loaded = load(locate(model), **options)
     gc.enable()  # see main()
     for warning in caught:
-        note(str(warning.message))
+        say(str(warning.message))
     own = loaded.graph_model.context_length
     if not options.get("ctx_size") and loaded.context_length < own:
-        note(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")
+        say(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")
     return loaded
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -103,15 +104,14 @@ def serve(
     logs.configure(log_level, log_format)
     sockets = listen(host, port)
     url = address(sockets)
-    state = ServerState(settings, tuple(alias or [path.stem if path.is_file() else path.resolve().name]))
+    state = ServerState(settings, tuple(alias or [_name(path)]))
     logger = logging.getLogger("heron.server")
     logs.event(logger, logging.INFO, "loading the model", address=url, path=str(path))
 
     def load() -> Engine:
-        loaded = open_model(
-            model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock
-        )
-        guessing = open_model(draft_model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype) if draft_model else None
+        alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "threads": threads, "ctx_size": ctx_size, "kv_dtype": kv_dtype}
+        loaded = open_model(model, mmap=mmap, repack=repack, mlock=mlock, **alike)
+        guessing = open_model(draft_model, **alike) if draft_model else None
         return Engine(
             loaded,
             speculate=speculate,
@@ -126,8 +126,14 @@ def serve(
         )
 
     def ready(engine: Engine) -> None:
-        logs.event(logger, logging.INFO, "ready", model=state.name, seconds=round(engine.model.load_seconds, 2))
+        fields = {"model": state.name, "seconds": round(engine.model.load_seconds, 2), "context": engine.context_length}
+        logs.event(logger, logging.INFO, "ready", **fields, max_seqs=max_seqs, kv_tokens=engine.kv_tokens)
         if log_format == "plain":
             print(banner(engine, settings, state.names, url), flush=True)
 
     running.serve(state, sockets, load, ready)
+
+
+def _name(path: Path) -> str:
+    """What a model is called by its path: the file's name, or the folder's."""
+    return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem) if path.is_file() else path.resolve().name

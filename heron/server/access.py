@@ -51,7 +51,8 @@ class Access:
             self._metrics.request(path, scope["method"], status, seconds)
             level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
             raw = scope.get("raw_path", b"").decode("latin-1")  # without the query, which may hold anything
-            event(_log, level, f"{scope['method']} {raw[:200]}", status=status, seconds=round(seconds, 4))
+            client = (scope.get("client") or ("",))[0]
+            event(_log, level, f"{scope['method']} {raw[:200]}", status=status, seconds=round(seconds, 4), client=client)
 
 
 def _given(scope: Scope) -> str | None:

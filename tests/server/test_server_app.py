@@ -80,10 +80,12 @@ def test_nothing_begins_before_the_model_is_there() -> None:
 
 def test_nothing_begins_when_the_server_is_to_stop(model: Model) -> None:
     with serving(Engine(model), Settings(drain_timeout=5)) as served:
+        served.state.active += 1  # a request runs, for which the server waits
         served.state.draining = True
         refused = served.get("/v1/models")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert refused.headers["connection"] == "close"
+        served.state.active -= 1
 
 
 def document() -> dict[str, Any]:
