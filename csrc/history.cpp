@@ -43,7 +43,7 @@ bool History::ends_with(const std::int32_t* tokens, std::size_t count) const {
 
 void History::penalize(Candidates& c) const {
     const SamplerParams& p = params_;
-    if (p.repeat_penalty == 1 && p.frequency_penalty == 0 && p.presence_penalty == 0) return;
+    if (!penalizes()) return;
     for (const auto& [token, count] : counts_) {
         double* at = c.find(token);
         if (!at) continue;
@@ -66,27 +66,41 @@ static std::vector<std::int64_t> repeated(const std::int32_t* tokens, std::int64
     return z;
 }
 
-void History::dry(Candidates& c) const {
+std::unordered_map<std::int32_t, std::int64_t> History::repetitions() const {
     const SamplerParams& p = params_;
-    if (p.dry_multiplier == 0 || p.dry_base < 1 || p.dry_penalty_last_n == 0) return;
+    std::unordered_map<std::int32_t, std::int64_t> longest;
+    if (p.dry_multiplier == 0 || p.dry_base < 1 || p.dry_penalty_last_n == 0) return longest;
     auto n = static_cast<std::int64_t>(tokens_.size());
     if (p.dry_penalty_last_n > 0) n = std::min(n, p.dry_penalty_last_n);
-    if (n <= p.dry_allowed_length) return;
+    if (n <= p.dry_allowed_length) return longest;
     const std::int32_t* recent = tokens_.data() + tokens_.size() - n;
     const std::int64_t limit = breakers_ ? breakers_->since(recent, n) : n;
-    if (limit < p.dry_allowed_length) return;
+    if (limit < p.dry_allowed_length) return longest;
     const std::vector<std::int64_t> z = repeated(recent, n);
-    std::unordered_map<std::int32_t, std::int64_t> longest;
     for (std::int64_t i = 1; i < n; ++i) {
         const std::int64_t length = std::min(z[static_cast<std::size_t>(i)], limit);
         if (length < p.dry_allowed_length) continue;
         std::int64_t& most = longest[recent[n - i]];  // what came after it, would come again
         most = std::max(most, length);
     }
+    return longest;
+}
+
+void History::dry(Candidates& c) const {
+    const SamplerParams& p = params_;
     const double most = p.dry_base > 1.000001 ? std::floor(std::log(static_cast<double>(FLT_MAX)) / std::log(p.dry_base)) : 1e18;
-    for (const auto& [token, length] : longest) {
+    for (const auto& [token, length] : repetitions()) {
         if (double* at = c.find(token)) *at -= p.dry_multiplier * std::pow(p.dry_base, std::min(static_cast<double>(length - p.dry_allowed_length), most));
     }
+}
+
+std::vector<std::int32_t> History::penalized() const {
+    std::vector<std::int32_t> tokens;
+    if (penalizes()) {
+        for (const auto& [token, count] : counts_) tokens.push_back(token);
+    }
+    for (const auto& [token, length] : repetitions()) tokens.push_back(token);
+    return tokens;
 }
 
 }  // namespace heron

@@ -29,9 +29,15 @@ public:
     void accept(std::int32_t token);
     bool ends_with(const std::int32_t* tokens, std::size_t count) const;
     void penalize(Candidates& c) const;
+    // Tokens that penalize() and dry() may change.
+    std::vector<std::int32_t> penalized() const;
     void dry(Candidates& c) const;
 
 private:
+    bool penalizes() const { return params_.repeat_penalty != 1 || params_.frequency_penalty != 0 || params_.presence_penalty != 0; }
+    // The tokens that would lengthen a repetition, and how long that is.
+    std::unordered_map<std::int32_t, std::int64_t> repetitions() const;
+
     SamplerParams params_;
     std::shared_ptr<const Breakers> breakers_;  // null: none
     std::vector<std::int32_t> tokens_;

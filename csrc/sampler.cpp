@@ -6,22 +6,26 @@
 
 namespace heron {
 
+using P = SamplerParams;
+
 struct Sampler::Step {
     const char* name;
     bool narrows;  // mirostat replaces it, and the likeliest token passes it
+    bool (*idle)(const SamplerParams& p);  // it does nothing
     void (*take)(const Sampler& s, Candidates& c, std::uint64_t position);
 };
 
 const Sampler::Step Sampler::STEPS[] = {
-    {"penalties", false, [](const Sampler& s, Candidates& c, std::uint64_t) { s.history_.penalize(c); }},
-    {"dry", false, [](const Sampler& s, Candidates& c, std::uint64_t) { s.history_.dry(c); }},
-    {"top_n_sigma", true, [](const Sampler& s, Candidates& c, std::uint64_t) { top_n_sigma(c, s.params_); }},
-    {"top_k", true, [](const Sampler& s, Candidates& c, std::uint64_t) { top_k(c, s.params_); }},
-    {"typ_p", true, [](const Sampler& s, Candidates& c, std::uint64_t) { typical(c, s.params_); }},
-    {"top_p", true, [](const Sampler& s, Candidates& c, std::uint64_t) { top_p(c, s.params_); }},
-    {"min_p", true, [](const Sampler& s, Candidates& c, std::uint64_t) { min_p(c, s.params_); }},
-    {"xtc", true, [](const Sampler& s, Candidates& c, std::uint64_t position) { xtc(c, s.params_, s.chance(position, 1)); }},
-    {"temperature", true, [](const Sampler& s, Candidates& c, std::uint64_t) { temperature(c, s.params_); }},
+    {"penalties", false, [](const P&) { return false; }, [](const Sampler& s, Candidates& c, std::uint64_t) { s.history_.penalize(c); }},
+    {"dry", false, [](const P& p) { return p.dry_multiplier == 0; }, [](const Sampler& s, Candidates& c, std::uint64_t) { s.history_.dry(c); }},
+    {"top_n_sigma", true, [](const P& p) { return p.top_n_sigma <= 0; }, [](const Sampler& s, Candidates& c, std::uint64_t) { top_n_sigma(c, s.params_); }},
+    {"top_k", true, [](const P& p) { return p.top_k <= 0; }, [](const Sampler& s, Candidates& c, std::uint64_t) { top_k(c, s.params_); }},
+    {"typ_p", true, [](const P& p) { return p.typical_p >= 1; }, [](const Sampler& s, Candidates& c, std::uint64_t) { typical(c, s.params_); }},
+    {"top_p", true, [](const P& p) { return p.top_p >= 1; }, [](const Sampler& s, Candidates& c, std::uint64_t) { top_p(c, s.params_); }},
+    {"min_p", true, [](const P& p) { return p.min_p <= 0; }, [](const Sampler& s, Candidates& c, std::uint64_t) { min_p(c, s.params_); }},
+    {"xtc", true, [](const P& p) { return p.xtc_probability <= 0; },
+     [](const Sampler& s, Candidates& c, std::uint64_t position) { xtc(c, s.params_, s.chance(position, 1)); }},
+    {"temperature", true, [](const P&) { return false; }, [](const Sampler& s, Candidates& c, std::uint64_t) { temperature(c, s.params_); }},
 };
 
 namespace {
@@ -43,27 +47,6 @@ double uniform(std::uint64_t seed, std::uint32_t sample, std::uint64_t position,
     return static_cast<double>((static_cast<std::uint64_t>(c[0]) << 21) ^ (c[1] >> 11)) / 9007199254740992.0;
 }
 
-// The largest; infinity where one is NaN or infinite, -infinity where none is finite.
-float checked_largest(const float* x, std::int64_t n) {
-    constexpr int LANES = 16;
-    constexpr float MOST = std::numeric_limits<float>::infinity();
-    float top[LANES];
-    bool bad = false;
-    std::fill(top, top + LANES, -MOST);
-    std::int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-        for (int lane = 0; lane < LANES; ++lane) {
-            top[lane] = x[i + lane] > top[lane] ? x[i + lane] : top[lane];
-            bad |= !(x[i + lane] < MOST);
-        }
-    }
-    for (; i < n; ++i) {
-        top[0] = std::max(top[0], x[i]);
-        bad |= !(x[i] < MOST);
-    }
-    return bad ? MOST : *std::max_element(top, top + LANES);
-}
-
 // log of the sum of e^x, without its largest: to f32's precision, a block at a time.
 double log_sum(const RowKernels& rows, const float* x, std::int64_t n, float top) {
     constexpr std::int64_t BLOCK = 1024;
@@ -78,11 +61,15 @@ double log_sum(const RowKernels& rows, const float* x, std::int64_t n, float top
     return std::log(total);
 }
 
-std::vector<std::pair<std::int32_t, double>> likeliest(const float* logits, std::int64_t n, std::int64_t count, double log_total) {
-    std::vector<Ranked> best = least(static_cast<std::size_t>(std::min(count, n)), static_cast<std::size_t>(n), [&](std::size_t i) { return -static_cast<double>(logits[i]); });
+std::vector<std::pair<std::int32_t, double>> likeliest(const Peaks& row, std::int64_t count, double log_total) {
+    static thread_local std::vector<std::int32_t> among;
+    const bool few = row.largest_of(count, among);
+    const std::size_t n = few ? among.size() : static_cast<std::size_t>(row.size());
+    const auto id = [&](std::size_t i) { return few ? among[i] : static_cast<std::int32_t>(i); };
+    std::vector<Ranked> best = least(std::min(static_cast<std::size_t>(count), n), n, [&](std::size_t i) { return -static_cast<double>(row.row()[id(i)]); });
     std::sort(best.begin(), best.end());
     std::vector<std::pair<std::int32_t, double>> top;
-    for (const Ranked& item : best) top.emplace_back(static_cast<std::int32_t>(item.index), -item.key - log_total);
+    for (const Ranked& item : best) top.emplace_back(id(item.index), -item.key - log_total);
     return top;
 }
 
@@ -99,26 +86,36 @@ Sampler::Sampler(const SamplerParams& params, const SamplerRules& rules, std::ui
         steps_.push_back(known);
         greedy_ |= name == "temperature" && params.temperature == 0 && params.dynatemp_range == 0;
     }
+    needed_ = needed();
     for (const std::int32_t token : rules.allowed) {
         allowed_.resize(std::max(allowed_.size(), static_cast<std::size_t>(token) / 32 + 1), 0);
         set(allowed_, token);
     }
 }
 
+// As many of the largest logits decide, once tokens that are penalized or biased are counted apart; 0: any of them may.
+std::int64_t Sampler::needed() const {
+    if (greedy_) return 1;
+    const auto first = std::find_if(steps_.begin(), steps_.end(), [&](const Step* step) { return step->narrows && !step->idle(params_); });
+    return first != steps_.end() && params_.mirostat == 0 && std::string("top_k") == (*first)->name ? params_.top_k : 0;
+}
+
 Sampled Sampler::sample(const float* logits, std::int64_t n, std::uint64_t position, Mask mask) {
-    const float top = checked_largest(logits, n);
-    if (!std::isfinite(top)) return {Chosen::not_finite, -1, 0, {}};
     // Of the thread, not of the request: there may be many requests, and a vocabulary is a megabyte.
+    static thread_local Peaks row;
     static thread_local std::vector<double> work;
     static thread_local std::vector<std::int32_t> ids;
+    row.read(logits, n);
+    const float top = row.largest();
+    if (!std::isfinite(top)) return {Chosen::not_finite, -1, 0, {}};
     Candidates c{work, ids};
-    if (!gather(c, logits, n, mask)) return {Chosen::none_allowed, -1, 0, {}};
+    if (!gather(c, row, mask)) return {Chosen::none_allowed, -1, 0, {}};
     const std::int32_t token = choose(c, position);
     accept(token);
     ++generated_;
     const double log_total = top + log_sum(rows_, logits, n, top);
     Sampled sampled{Chosen::token, token, static_cast<double>(logits[token]) - log_total, {}};
-    if (params_.top_logprobs) sampled.top = likeliest(logits, n, params_.top_logprobs, log_total);
+    if (params_.top_logprobs) sampled.top = likeliest(row, params_.top_logprobs, log_total);
     return sampled;
 }
 
@@ -131,14 +128,24 @@ std::vector<std::int32_t> Sampler::barred_now() const {
     return barred;
 }
 
-// The tokens that may be chosen, with their biases. False where there is none, or none that is possible.
-bool Sampler::gather(Candidates& c, const float* logits, std::int64_t n, Mask mask) const {
+// Tokens whose logits penalties or biases change.
+std::vector<std::int32_t> Sampler::changed() const {
+    std::vector<std::int32_t> tokens = history_.penalized();
+    for (const auto& [token, bias] : rules_.bias) tokens.push_back(token);
+    return tokens;
+}
+
+// The tokens that may be chosen, or of them those that may be among the largest that are needed, with their biases. False where there
+// is none, or none that is possible.
+bool Sampler::gather(Candidates& c, const Peaks& row, Mask mask) const {
+    static thread_local std::vector<std::uint32_t> words;  // of what may be chosen; empty: all
+    static thread_local std::vector<float> masked;
+    static thread_local Peaks among;
+    const std::int64_t n = row.size();
     const std::vector<std::int32_t> barred = barred_now();
-    c.id.clear();
-    if (!mask.words && allowed_.empty() && barred.empty()) {
-        c.logit.assign(logits, logits + n);
-    } else {
-        static thread_local std::vector<std::uint32_t> words;
+    const Peaks* left = &row;
+    words.clear();
+    if (mask.words || !allowed_.empty() || !barred.empty()) {
         words.assign(static_cast<std::size_t>(n + 31) / 32, mask.words ? 0u : ~0u);
         if (mask.words) std::copy(mask.words, mask.words + std::min<std::int64_t>(mask.count, static_cast<std::int64_t>(words.size())), words.begin());
         if (n % 32) words.back() &= (1u << (n % 32)) - 1;
@@ -146,14 +153,39 @@ bool Sampler::gather(Candidates& c, const float* logits, std::int64_t n, Mask ma
         for (const std::int32_t token : barred) {
             if (token < n) words[static_cast<std::size_t>(token) / 32] &= ~(1u << (token % 32));
         }
-        c.logit.clear();
+    }
+    const auto may = [&](std::int32_t token) { return words.empty() || words[static_cast<std::size_t>(token) / 32] >> (token % 32) & 1; };
+    if (needed_ && !words.empty()) {
+        masked.assign(row.row(), row.row() + n);
         for (std::size_t w = 0; w < words.size(); ++w) {
-            for (std::uint32_t left = words[w]; left; left &= left - 1) {
-                const auto token = static_cast<std::int32_t>(w * 32 + static_cast<std::size_t>(std::countr_zero(left)));
-                c.id.push_back(token);
-                c.logit.push_back(logits[token]);
+            if (words[w] == ~0u) continue;
+            const std::int64_t first = static_cast<std::int64_t>(w) * 32;
+            for (std::int64_t i = first; i < std::min(n, first + 32); ++i) {
+                if (!(words[w] >> (i - first) & 1)) masked[static_cast<std::size_t>(i)] = -std::numeric_limits<float>::infinity();
             }
         }
+        among.read(masked.data(), n);
+        left = &among;
+    }
+    c.id.clear();
+    const std::vector<std::int32_t> changed_now = needed_ ? changed() : std::vector<std::int32_t>();
+    if (needed_ && left->largest_of(needed_ + static_cast<std::int64_t>(changed_now.size()), c.id)) {
+        for (const std::int32_t token : changed_now) {
+            if (token >= 0 && token < n && may(token)) c.id.push_back(token);
+        }
+        std::sort(c.id.begin(), c.id.end());
+        c.id.erase(std::unique(c.id.begin(), c.id.end()), c.id.end());
+    } else {
+        for (std::size_t w = 0; w < words.size(); ++w) {
+            for (std::uint32_t bits = words[w]; bits; bits &= bits - 1) c.id.push_back(static_cast<std::int32_t>(w * 32) + std::countr_zero(bits));
+        }
+        if (!words.empty() && c.id.empty()) return false;
+    }
+    if (c.id.empty()) {
+        c.logit.assign(row.row(), row.row() + n);
+    } else {
+        c.logit.resize(c.id.size());
+        for (std::size_t i = 0; i < c.id.size(); ++i) c.logit[i] = row.row()[c.id[i]];
     }
     for (const auto& [token, bias] : rules_.bias) {
         if (double* at = c.find(token)) *at += bias;

@@ -10,6 +10,7 @@
 
 #include "candidates.h"
 #include "history.h"
+#include "peaks.h"
 #include "rows.h"
 
 namespace heron {
@@ -52,8 +53,10 @@ private:
     struct Step;
     static const Step STEPS[];
 
-    bool gather(Candidates& c, const float* logits, std::int64_t n, Mask mask) const;
+    bool gather(Candidates& c, const Peaks& row, Mask mask) const;
     std::vector<std::int32_t> barred_now() const;
+    std::vector<std::int32_t> changed() const;
+    std::int64_t needed() const;
     std::int32_t choose(Candidates& c, std::uint64_t position);
     std::int64_t pick(const Candidates& c, std::uint64_t position) const;
     std::int64_t mirostat(Candidates& c, std::uint64_t position);
@@ -66,6 +69,7 @@ private:
     std::uint32_t sample_;
     std::vector<const Step*> steps_;
     bool greedy_;
+    std::int64_t needed_;  // needed()
     History history_;
     std::int64_t generated_ = 0;
     double mu_;
