@@ -40,7 +40,8 @@ class Rules:
         words: set[tuple[int, ...]] = set()
         for word in params.bad_words:
             if isinstance(word, str):
-                words.update(tuple(tokenizer.encode(text, add_special=False)) for text in (word, f" {word}"))
+                bare = word.lstrip() or word  # at the beginning of a text, and within it
+                words.update(tuple(tokenizer.encode(text, add_special=False)) for text in (bare, f" {bare}"))
             else:
                 _check("bad_words", word, vocab)
                 words.add(word)
