@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TimedOut
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from heron.engine.constrain import KINDS, Constraint
 from heron.engine.guide import Guide
@@ -55,12 +55,18 @@ class Grammars:
         self._lock, self._making = threading.Lock(), threading.Lock()
         self._vocabulary: LLTokenizer | None = None
         self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
+        self._coming: dict[Constraint, Future[LLMatcher]] = {}
         self._compilers = threading.BoundedSemaphore(COMPILERS)
 
     @cached_property
     def _masks(self) -> ThreadPoolExecutor:
         """The threads that compute masks."""
-        return ThreadPoolExecutor(MASK_THREADS, "heron-grammar")
+        return ThreadPoolExecutor(MASK_THREADS, "heron-masks")
+
+    @cached_property
+    def _waiting(self) -> ThreadPoolExecutor:
+        """The threads that wait for compilers."""
+        return ThreadPoolExecutor(4 * COMPILERS, "heron-grammars")
 
     @property
     def vocabulary(self) -> LLTokenizer:
@@ -79,6 +85,10 @@ class Grammars:
         matcher = self.compile(constraint).deep_copy()
         return Guide(matcher, self.vocabulary, KINDS[constraint.kind], ends, self._masks, partial(self._forget, constraint))
 
+    def prepare(self, constraint: Constraint) -> Future[LLMatcher]:
+        """``compile`` beside what else goes on, for callers that must not wait."""
+        return self._waiting.submit(self.compile, constraint)
+
     def compile(self, constraint: Constraint) -> LLMatcher:
         """A matcher at its beginning, to be copied. It takes milliseconds as a rule, and at most COMPILE_SECONDS.
 
@@ -88,18 +98,45 @@ class Grammars:
             if constraint in self._compiled:
                 self._compiled.move_to_end(constraint)
                 return self._compiled[constraint]
+            coming = self._coming.get(constraint)
+            first = coming is None
+            if coming is None:
+                coming = self._coming[constraint] = Future()
         what = KINDS[constraint.kind]
-        if not self._compilers.acquire(timeout=COMPILE_SECONDS):
-            raise RequestError(f"{what} waited {COMPILE_SECONDS:g} s for others to be compiled; ask again later")
+        if first and not self._compilers.acquire(timeout=COMPILE_SECONDS):
+            self._came(constraint, RequestError(f"{what} waited {COMPILE_SECONDS:g} s for others to be compiled; ask again later"))
+        elif first:
+            try:
+                _with_deep_stack(lambda: self._work(constraint))
+            except (RuntimeError, ValueError) as error:  # the system has no room for such a thread
+                self._compilers.release()
+                self._came(constraint, RequestError(f"{what} could not be compiled: {error}"))
         try:
-            compiled = _with_deep_stack(lambda: self._compile(constraint), self._compilers.release).result(COMPILE_SECONDS)
+            return coming.result(COMPILE_SECONDS)
         except TimedOut:
             raise RequestError(f"{what} could not be compiled in {COMPILE_SECONDS:g} s; make it simpler") from None
+
+    def _work(self, constraint: Constraint) -> None:
+        try:
+            self._came(constraint, self._compile(constraint))
+        except RequestError as error:
+            self._came(constraint, error)
+        except BaseException as error:  # nobody may wait for ever
+            self._came(constraint, RequestError(f"{KINDS[constraint.kind]} could not be compiled: {error!r:.200}"))
+        finally:
+            self._compilers.release()
+
+    def _came(self, constraint: Constraint, result: LLMatcher | RequestError) -> None:
         with self._lock:
-            self._compiled[constraint] = compiled
-            while len(self._compiled) > KEPT:
-                self._compiled.popitem(last=False)
-        return compiled
+            coming = self._coming.pop(constraint)
+            if not isinstance(result, RequestError):
+                self._compiled[constraint] = result
+                while len(self._compiled) > KEPT:
+                    self._compiled.popitem(last=False)
+        if isinstance(result, RequestError):
+            coming.set_exception(result)
+        else:
+            coming.set_result(result)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits
@@ -108,7 +145,7 @@ class Grammars:
         try:
             matcher = LLMatcher(self.vocabulary, _grammar(constraint), log_level=0, limits=LLParserLimits(**LIMITS))  # type: ignore[arg-type]
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"{what} is not valid: {error}") from None
+            raise RequestError(f"{what} is not valid: {error!s:.300}") from None
         if not matcher.is_error():
             matcher.compute_bitmask()  # finds out whether there is a first token, and is remembered
         if matcher.is_error():
@@ -145,27 +182,13 @@ def _reason(error: str) -> str:
     return said if len(said) <= 300 else said[:300] + " ..."
 
 
-def _with_deep_stack(call: Callable[[], Any], done: Callable[[], None]) -> Future[Any]:
-    """The result of a call in a thread with STACK_BYTES of stack; ``done`` is called when it is over, waited for or not."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-        finally:
-            done()
-
+def _with_deep_stack(call: Callable[[], None]) -> None:
+    """Call it in a thread with STACK_BYTES of stack."""
     usual = threading.stack_size(STACK_BYTES)
     try:
-        threading.Thread(target=run, name="heron-compile", daemon=True).start()
-    except BaseException:
-        done()
-        raise
+        threading.Thread(target=call, name="heron-compile", daemon=True).start()
     finally:
         threading.stack_size(usual)
-    return future
 
 
 class _Vocabulary:

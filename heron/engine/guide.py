@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,8 +72,8 @@ class Guide:
 
     def allowed(self, tokens: Sequence[int]) -> int:
         """How many of these tokens, one after the other, may come next."""
-        count: int = self._settled().validate_tokens(list(tokens))
-        return count
+        matcher, known = self._settled(), list(takewhile(lambda id: id < self._vocabulary.vocab_size, tokens))
+        return 0 if matcher.is_error() else int(matcher.validate_tokens(known))
 
     @property
     def complete(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import secrets
@@ -46,7 +47,11 @@ async def respond(
 ) -> Response:
     """Have the engine answer. A client that goes away takes its request with it."""
     state = state_of(request)
-    answers = Answers(state.ready_engine(), asked, options)
+    engine = state.ready_engine()
+    for constraint in {one.params.constraint for one in asked}:
+        if constraint is not None:  # so that submitting it takes no time
+            await asyncio.wrap_future(engine.model.grammars.prepare(constraint))
+    answers = Answers(engine, asked, options)
     headers = warning(ignored)
     if stream:
         frames, ping = _frames(answers, shape), state.settings.ping_interval

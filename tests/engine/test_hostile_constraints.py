@@ -132,9 +132,9 @@ def test_what_takes_too_long_is_given_up(stories: Model, monkeypatch: pytest.Mon
     monkeypatch.setattr(limits, "COMPILE_SECONDS", 0.2)
     release, grammars = threading.Event(), Grammars(stories.tokenizer)
     monkeypatch.setattr(grammars, "_compile", lambda constraint: release.wait(20))
-    for _ in range(limits.COMPILERS):
+    for i in range(limits.COMPILERS):
         with pytest.raises(RequestError, match="could not be compiled"):
-            grammars.compile(Constraint.regex("a"))
+            grammars.compile(Constraint.regex(f"a{i}"))
     with pytest.raises(RequestError, match="waited"):  # both places are taken still
         grammars.compile(Constraint.regex("b"))
     release.set()
