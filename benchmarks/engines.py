@@ -53,6 +53,7 @@ class Heron(Engine):
         self.imports = time.perf_counter() - start
         self._model = heron.load(path, backend="native", threads=threads, ctx_size=context)
         self._executable = self._model.executable
+        self._executable.wait()
         self.vocab = self._model.graph_model.vocab_size
         self._groups = self._executable.state_groups
         self.kv_bytes = sum(group.unit_bytes // group.block_size for group in self._groups if group.kind == "token")

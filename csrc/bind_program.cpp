@@ -165,14 +165,18 @@ void bind_weight(nb::module_& m) {
         });
     nb::class_<Packing>(m, "Packing", "Rows of a mapped file that are to be packed (csrc/packing.h).")
         .def(nb::init<>())
-        .def("add", [](Packing& p, const Weight& weight, std::size_t matrix, std::int64_t first, Rows rows) {
+        .def("add", [](Packing& p, Weight& weight, std::size_t matrix, Rows rows) {
             if (rows.stride(1) != 1 || (rows.shape(0) && static_cast<std::int64_t>(rows.shape(1)) != weight.matrices.at(matrix).layout->format->row_bytes(weight.shape.back()))) {
                 throw ProgramError(weight.name + ": rows do not fit the matrix");
             }
-            p.add(weight, matrix, first, rows.data(), rows.stride(0), static_cast<std::int64_t>(rows.shape(0)));
-        }, "weight"_a, "matrix"_a, "first"_a, "rows"_a.noconvert(), "The caller keeps both until run() is done.")
+            p.add(weight, matrix, rows.data(), rows.stride(0), static_cast<std::int64_t>(rows.shape(0)));
+        }, "weight"_a, "matrix"_a, "rows"_a.noconvert(), "The caller keeps both until run() is done.")
         .def("run", [](Packing& p, Runtime& r) { p.run(r.pool); }, "runtime"_a, nb::call_guard<nb::gil_scoped_release>())
-        .def("cancel", &Packing::cancel);
+        .def("cancel", &Packing::cancel, nb::call_guard<nb::gil_scoped_release>())
+        .def("hold", &Packing::hold, nb::call_guard<nb::gil_scoped_release>(), "Keep run() away from the threads and the matrices, until go_on().")
+        .def("go_on", &Packing::go_on, nb::call_guard<nb::gil_scoped_release>())
+        .def("left", &Packing::left, "Bytes that run() has still to write.")
+        .def("can_wait", &Packing::can_wait, "Whether every matrix can be used before it is packed, and its file is in memory.");
 }
 
 void add_node(Program& program, std::string op, const std::vector<PyValue>& inputs, const std::vector<PyValue>& outputs,

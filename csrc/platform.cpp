@@ -222,11 +222,23 @@ void release_file_pages(const void* data, std::int64_t bytes) {
     if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
+bool is_in_memory(const void* data) {
+    const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+#if defined(__linux__)
+    unsigned char state = 0;
+#else
+    char state = 0;
+#endif
+    return mincore(reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(data) / page * page), static_cast<std::size_t>(page), &state) == 0 && (state & 1);
+}
+
 bool lock_in_memory(const void* data, std::int64_t bytes) { return mlock(data, static_cast<std::size_t>(bytes)) == 0; }
 #else
 void will_read(const void*, std::int64_t) {}
 
 void release_file_pages(const void*, std::int64_t) {}
+
+bool is_in_memory(const void*) { return false; }
 
 bool lock_in_memory(const void*, std::int64_t) { return false; }
 #endif

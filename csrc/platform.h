@@ -49,6 +49,9 @@ void will_read(const void* data, std::int64_t bytes);
 // would be read again. Of memory that is no file's, what it holds would be lost.
 void release_file_pages(const void* data, std::int64_t bytes);
 
+// Whether the first of these bytes, a mapped file's, seems to be in memory. No where the system does not say.
+bool is_in_memory(const void* data);
+
 // Keeps these bytes in memory, whatever else asks for it. Whether the system allows so much.
 bool lock_in_memory(const void* data, std::int64_t bytes);
 

@@ -132,8 +132,14 @@ class Executable(ABC):
     @abstractmethod
     def state_groups(self) -> tuple[StateGroup, ...]: ...
 
-    def wait(self) -> None:
-        """Return when the model is ready to run, if ``prepare`` left work to be done in the background. Raises what went wrong there."""
+    @property
+    def to_come(self) -> int:
+        """Bytes of memory that work in the background has still to take."""
+        return 0
+
+    def wait(self, enough: bool = False) -> None:
+        """Return when the model is as fast as it will be, if ``prepare`` left work to be done in the background; with ``enough``
+        as soon as a step can be run. Raises what went wrong there."""
         return None
 
     @abstractmethod

@@ -43,6 +43,7 @@ class Bench:
 
     def __init__(self, model: Model, context: int, batch: int, seed: int = 0) -> None:
         self._model, self._executable = model, model.executable
+        self._executable.wait()
         self._vocab = model.graph_model.vocab_size
         self._reads = "encode" in model.graph_model.entries  # an encoder has the prompt
         self._random = np.random.default_rng(seed)

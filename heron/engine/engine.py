@@ -65,6 +65,7 @@ class Engine(Asking):
             (max_queue, "max_queue", 0),
         ):
             checked(value, name, least)
+        model.executable.wait()  # what memory is free is known then
         if deterministic and (ops := model.executable.batch_dependent):
             raise UnsupportedError(
                 f"{model.checkpoint.path}: deterministic is asked for, but on the {model.backend} backend the last bits of "

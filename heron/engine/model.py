@@ -50,7 +50,7 @@ class Model:
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
             self.grammars = Grammars(self.tokenizer)
-            self.executable.wait()
+            self.executable.wait(enough=True)
             self.context_length = self._context(ctx_size)
             self.allocate()
         except BaseException:
@@ -85,10 +85,11 @@ class Model:
         if asked > own and (self.is_encoder or "position_embd.weight" in self.checkpoint.tensors):
             raise RequestError(f"ctx_size {asked} is more than this model has positions for, {own}")
         size = asked or own
-        while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * available_bytes():
+        free = available_bytes() - self.executable.to_come
+        while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * free:
             size //= 2
-        if asked and self._cache_bytes(size) > available_bytes():
-            need, have = self._cache_bytes(size) / 2**30, available_bytes() / 2**30
+        if asked and self._cache_bytes(size) > free:
+            need, have = self._cache_bytes(size) / 2**30, free / 2**30
             raise RequestError(
                 f"a context of {size} tokens needs {need:.1f} GiB of cache and {have:.1f} GiB are free; ask for a smaller --ctx-size"
             )

@@ -7,6 +7,8 @@ import json
 import mmap
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tiny_gguf import vocabulary
 
 import heron
 from heron.backends import native
+from heron.backends.native import weights
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.checkpoint.tensor import MappedTensor
@@ -74,6 +77,46 @@ def test_weights_in_the_file_give_the_same_bits_without_a_copy(tmp_path: Path, f
     in_place, kept = logits(path, repack=False)
     assert np.array_equal(packed, in_place)
     assert kept < copied / 10
+
+
+@pytest.mark.parametrize("experts", [0, 3])
+@pytest.mark.parametrize("fmt", ["Q4_0", "Q8_0", "F16", "F32"])
+def test_the_first_step_does_not_wait_for_packing_and_gives_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: str, experts: int
+) -> None:
+    path = write_llama(tmp_path / "model.gguf", fmt, experts=experts)
+    with monkeypatch.context() as patch:
+        gate = threading.Event()
+        pack = weights._Job.run
+        patch.setattr(weights._Job, "run", lambda job: gate.wait() and pack(job))
+        model = heron.load(path, threads=2)
+        try:
+            assert model.executable.to_come > 0
+            early = model.logits(TOKENS)
+            assert model.executable.to_come > 0
+            gate.set()
+            late = model.executable.run("forward", model._sequence.append([7], [0]))["logits"]
+            assert model.executable.to_come == 0
+            assert model.executable.memory()["weights"] > 0
+        finally:
+            gate.set()
+            model.close()
+    many, _ = logits(path)
+    assert np.array_equal(np.concatenate([early, late]), many)
+
+
+def test_steps_come_in_between_while_packing_goes_on(tmp_path: Path) -> None:
+    """A model that is closed, or used, at any moment of packing."""
+    path = write_llama(tmp_path / "model.gguf", "Q8_0", vocab=4096, ff=2048, hidden=512, layers=3)
+    expected = None
+    for pause in (0.0, 0.001, 0.003, 0.01):
+        model = heron.load(path, threads=2)
+        time.sleep(pause)
+        found = model.logits(TOKENS)
+        assert expected is None or np.array_equal(found, expected)
+        expected = found
+        model.close()
+        heron.load(path, threads=2).close()
 
 
 @pytest.mark.parametrize("fmt", ["Q4_0", "F16"])
@@ -148,7 +191,7 @@ def test_packing_columns_leaves_alone_what_lies_behind_the_file(tmp_path: Path) 
     weight = _core.Weight(runtime, "w", [rows, k // 2], FORMATS["F32"].id)
     at = columns.in_place()
     assert at is not None and _is_mapped(at)
-    packing.add(weight, 0, 0, at)
+    packing.add(weight, 0, at)
     packing.run(runtime)
     weight.pack_rows(0, 0, at, True)
     assert (behind == 7).all()

@@ -31,7 +31,10 @@ BATCH_INTS = (
 
 
 class NativeExecutable(Executable):
-    """A model on the CPU. Weights are packed in the background (`wait`); states lie in numpy arrays, which both sides see."""
+    """A model on the CPU. Weights are packed in the background, which the first step need not wait for.
+
+    States lie in numpy arrays, which both sides see.
+    """
 
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
         self.model, self.placement, self.options = model, placement, options
@@ -51,8 +54,13 @@ class NativeExecutable(Executable):
             self._lower(entry, tuple(graph.outputs))
         self._weights.start()
 
-    def wait(self) -> None:
-        self._weights.wait()
+    @property
+    def to_come(self) -> int:
+        return self._weights.to_come
+
+    def wait(self, enough: bool = False) -> None:
+        if not (enough and self._weights.may_begin_early):
+            self._weights.wait()
 
     def _declare_states(self) -> dict[tuple[str, str], int]:
         """Tell the core of groups and fields, in an order that it and we count them by."""
@@ -127,7 +135,6 @@ class NativeExecutable(Executable):
 
     def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
         lowered = self._lower(entry, tuple(want))
-        self._weights.wait()
         if self.model.states:
             self._stored()
         self._refuse_trees(entry, batch)
@@ -136,7 +143,8 @@ class NativeExecutable(Executable):
         symbols = batch.symbols
         roots = {value: np.empty(resolve_shape(value.shape, symbols), np.float32) for value in lowered.outputs}
         try:
-            self._run(lowered, batch, symbols, list(roots.values()))
+            with self._weights.in_use():
+                self._run(lowered, batch, symbols, list(roots.values()))
         except _core.ProgramError as error:
             raise BackendError(str(error)) from None
         arrays = {name: roots[root].reshape(resolve_shape(value.shape, symbols)) for name, (value, root) in lowered.named.items()}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mmap
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from threading import Thread
 
@@ -31,7 +33,7 @@ def matrices_of(node: Node) -> int:
 class NativeWeights:
     """Each tensor is made ready once, whatever the number of nodes and entries that use it.
 
-    Packing goes on in the background from `start` on; `wait` comes before anything is multiplied. With ``repack`` false
+    Packing goes on in the background from `start` on; what is multiplied is `in_use` meanwhile. With ``repack`` false
     matrices that lie in a mapped file stay there; with ``lock`` matrices are kept in memory, if the system allows it.
     """
 
@@ -70,6 +72,23 @@ class NativeWeights:
             self._job, self._new = _Job(self._runtime, self._new), []
             self._job.start()
 
+    @property
+    def may_begin_early(self) -> bool:
+        """Whether a step can be run before everything is packed. Only one is worth it: packing makes the next ones faster."""
+        return self._job is not None and self._job.may_begin_early and not (self._new or self._unlocked)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a step multiplies. The first one need not wait: what is not packed by then is multiplied where it lies in the file."""
+        job = self._job if self.may_begin_early and self._job and self._job.hold() else None
+        if job is None:
+            self.wait()
+        try:
+            yield
+        finally:
+            if job:
+                job.go_on()
+
     def wait(self) -> None:
         """Return when everything that was asked for is packed. Raises what went wrong."""
         if self._job or self._new:
@@ -96,6 +115,11 @@ class NativeWeights:
     def nbytes(self) -> int:
         return sum(made.nbytes for _, made in self._made.values())
 
+    @property
+    def to_come(self) -> int:
+        """Bytes that packing has not written yet."""
+        return self._job.left if self._job else 0
+
     def clear(self) -> None:
         if self._job:
             self._job.cancel()
@@ -115,6 +139,7 @@ class _Job(Thread):
         self._error: BaseException | None = None
         self._kept = matrices
         self._others = [(tensor, made) for tensor, made in matrices if not self._leave_to_core(tensor, made)]
+        self.may_begin_early = not self._others and self._packing.can_wait()
 
     def _leave_to_core(self, tensor: Tensor, made: _core.Weight) -> bool:
         rows = _mapped_rows(tensor)
@@ -122,7 +147,7 @@ class _Job(Thread):
             return False
         n = tensor.shape[-2]
         for matrix in range(prod(tensor.shape[:-2])):
-            self._packing.add(made, matrix, 0, rows[matrix * n : (matrix + 1) * n])
+            self._packing.add(made, matrix, rows[matrix * n : (matrix + 1) * n])
         return True
 
     def run(self) -> None:
@@ -147,6 +172,21 @@ class _Job(Thread):
             made.pack_rows(matrix, first, part, _is_mapped(part))
 
         self._runtime.parallel(matrices * pieces, body)
+
+    @property
+    def left(self) -> int:
+        return self._packing.left() + (sum(made.nbytes for _, made in self._others) if self.is_alive() else 0)
+
+    def hold(self) -> bool:
+        """Hold packing up for a step, until `go_on`; whether nothing went wrong so far."""
+        self.may_begin_early = False
+        self._packing.hold()
+        if self._error:
+            self._packing.go_on()
+        return self._error is None
+
+    def go_on(self) -> None:
+        self._packing.go_on()
 
     def finish(self) -> None:
         """Wait for the end. Raises what went wrong."""
