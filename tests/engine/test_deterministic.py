@@ -118,7 +118,7 @@ def test_all_formats(options: dict[str, Any], shared: Path) -> None:
 def test_all_families(tmp_path: Path) -> None:
     for seed, name in enumerate([*DECODERS, *OTHERS]):
         (tmp_path / name).mkdir()
-        check(write_tiny(make(name, tmp_path / name).folder), seed)
+        check(write_tiny(make(name, tmp_path / name).folder), seed, threads=(3,))
 
 
 @pytest.mark.parametrize("name", ["bert", "llama3", "qwen3next"])

@@ -12,6 +12,7 @@ from tiny_gguf import write_tiny
 from tiny_models import make
 
 import heron
+from heron import Constraint
 from heron.backends import native
 from heron.engine.engine import Engine
 from heron.engine.model import Model
@@ -163,6 +164,30 @@ def test_stop_strings_and_preemptions(shared: Path) -> None:
             assert counts.preemptions
             right = counts.statistics.accepted_tokens / counts.statistics.drafted_tokens
             assert right > (0.95 if kind == "draft" else 0)  # what was guessed beyond a stop string is not accepted
+
+
+@pytest.mark.parametrize("kind", ["ngram", "draft"])
+def test_answers_that_are_held_to_something(kind: str, shared: Path) -> None:
+    """Constraints, logprobs, biases and least lengths: of guesses, those that the constraint allows are checked."""
+    model, draft = (heron.load(shared / "data/stories/stories260K-f32.gguf", threads=1) for _ in range(2))
+    held: list[dict[str, Any]] = [
+        {"constraint": Constraint.regex("(the cat and the dog and ){4}[a-z ]{5,20}")},
+        {"constraint": Constraint.schema({"type": "array", "items": {"enum": ["one", "two"]}, "minItems": 6, "maxItems": 9})},
+        {"top_logprobs": 3, "min_tokens": 30, "logit_bias": ((31, 2.0),)},
+        {"bad_words": ("the", "was"), "repeat_penalty": 1.2, "dry_multiplier": 0.8, "min_tokens": 10},
+        {"mirostat": 2},
+    ]
+    requests = [{"seed": i, "temperature": i % 3 * 0.5, "max_tokens": 60} | how for i, how in enumerate(held * 3)]
+    expected = [model.generate("Once upon a time, the cat and the dog and the", **how) for how in requests]
+    with Engine(model, draft_model=draft, speculate=kind, max_seqs=4) as engine:
+        handles = [engine.submit("Once upon a time, the cat and the dog and the", **how) for how in requests]
+        drive(engine)
+        for handle, wanted in zip(handles, expected, strict=True):
+            got = handle.result()
+            assert (got.tokens, got.logprobs, got.top_logprobs) == (wanted.tokens, wanted.logprobs, wanted.top_logprobs)
+            assert (got.text, got.finish_reason) == (wanted.text, wanted.finish_reason)
+        counts = engine.snapshot().statistics
+        assert 0 < counts.accepted_tokens < counts.drafted_tokens
 
 
 def test_cancelled_amid_guesses_nothing_is_held(model: Model) -> None:
