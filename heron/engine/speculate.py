@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KINDS = ("off", "ngram", "draft")
 
 #: Tokens guessed at a time, unless a request says otherwise, and the most that one may ask for.
-DRAFT_TOKENS = 6
+DRAFT_TOKENS = 7
 MOST_DRAFT_TOKENS = 32
 
 #: The last tokens that must have come before, in this order, for what followed them to be a guess: at least, and at most.
@@ -79,8 +79,12 @@ class Lookup:
         return text[begin + np.arange(most) % (len(text) - begin)].tolist()
 
 
+#: Tokens that kernels multiply together: the guesses and the token before them fill as many such groups as are worth it.
+GROUP = 4
+
+
 class Pace:
-    """How many tokens are worth guessing: more while all are right, as many as were right and one, and for a while none where few are."""
+    """How many tokens are worth guessing: more while all are right, about as many as were right, and for a while none where few are."""
 
     #: Below this part of guesses that are right, of late, they are left off for a while, twice as long each time. Alone a guess costs about
     #: a fifth of a token, beside others more than half of one (docs/lab.md).
@@ -88,7 +92,7 @@ class Pace:
     FIRST_PAUSE, LONGEST_PAUSE = 8, 256
 
     def __init__(self, most: int) -> None:
-        self._most, self._count = most, min(most, 4)
+        self._most, self._count = most, min(most, GROUP - 1)
         self._right, self._pause, self._next_pause = 0.6, 0, self.FIRST_PAUSE
 
     def next(self) -> int:
@@ -101,7 +105,8 @@ class Pace:
     def learn(self, guessed: int, right: int, alone: bool = True) -> None:
         """So many guesses were right, in a step of one request or of several."""
         least = self.LEAST_ALONE if alone else self.LEAST_BESIDE
-        self._count = min(self._most, 2 * self._count) if right == guessed else max(1, min(self._count, right + 1))
+        worth = 2 * (self._count + 1) if right == guessed else -(-(right + 2) // GROUP) * GROUP
+        self._count = min(self._most, worth - 1)
         self._right += 0.25 * (right / guessed - self._right)
         if self._right >= 1.5 * least:
             self._next_pause = self.FIRST_PAUSE

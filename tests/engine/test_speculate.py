@@ -158,7 +158,7 @@ def test_stop_strings_and_preemptions(shared: Path) -> None:
     ]
     expected = alone(model, requests)
     for kind in ("ngram", "draft"):
-        with Engine(model, kv_cache_size=256, max_seqs=6, step_tokens=32, draft_model=draft) as engine:
+        with Engine(model, kv_cache_size=128, max_seqs=6, step_tokens=32, draft_model=draft) as engine:
             assert drive(engine, *(engine.submit(prompt, speculate=kind, **how) for prompt, how in requests)) == expected
             counts = engine.snapshot()
             assert counts.preemptions
@@ -238,12 +238,12 @@ def test_lookup() -> None:
 
 
 def test_pace() -> None:
-    pace = Pace(8)
-    assert pace.next() == 4
-    pace.learn(4, 4)
-    assert pace.next() == 8
-    pace.learn(8, 2)
-    assert pace.next() == 3
+    pace = Pace(9)
+    found = [pace.next()]
+    for right in (3, 7, 4, 2, 0):
+        pace.learn(found[-1], min(right, found[-1]))
+        found.append(pace.next())
+    assert found == [3, 7, 9, 7, 3, 3]  # with the token before them 4, 8, and as many as are asked for
     counts = []
     for _ in range(100):
         counts.append(count := pace.next())
@@ -255,7 +255,7 @@ def test_pace() -> None:
     for _ in range(20):
         if count := pace.next():
             pace.learn(count, count)
-    assert pace.next() == 8
+    assert pace.next() == 9
 
 
 def test_what_is_refused(paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
