@@ -1,7 +1,9 @@
 #include "sampler.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 namespace heron {
@@ -71,6 +73,30 @@ std::vector<std::pair<std::int32_t, double>> likeliest(const Peaks& row, std::in
     std::vector<std::pair<std::int32_t, double>> top;
     for (const Ranked& item : best) top.emplace_back(id(item.index), -item.key - log_total);
     return top;
+}
+
+// y = x where the token's bit is set, else -infinity; four at a time, each mask of four being known.
+void mask_out(float* y, const float* x, std::int64_t n, const std::vector<std::uint32_t>& words) {
+    struct Four {
+        std::uint32_t lane[4];
+    };
+    static const std::array<Four, 16> KEEP = [] {
+        std::array<Four, 16> keep{};
+        for (std::uint32_t bits = 0; bits < 16; ++bits) {
+            for (std::uint32_t i = 0; i < 4; ++i) keep[bits].lane[i] = bits >> i & 1 ? ~0u : 0;
+        }
+        return keep;
+    }();
+    constexpr std::uint32_t NEVER = 0xFF800000u;  // -infinity
+    const std::int64_t whole = n / 4 * 4;
+    for (std::int64_t i = 0; i < whole; i += 4) {
+        const Four& keep = KEEP[words[static_cast<std::size_t>(i) / 32] >> (i % 32) & 15];
+        std::uint32_t bits[4];
+        std::memcpy(bits, x + i, sizeof bits);
+        for (int lane = 0; lane < 4; ++lane) bits[lane] = (bits[lane] & keep.lane[lane]) | (NEVER & ~keep.lane[lane]);
+        std::memcpy(y + i, bits, sizeof bits);
+    }
+    for (std::int64_t i = whole; i < n; ++i) y[i] = words[static_cast<std::size_t>(i) / 32] >> (i % 32) & 1 ? x[i] : -std::numeric_limits<float>::infinity();
 }
 
 void set(std::vector<std::uint32_t>& words, std::int32_t token) { words[static_cast<std::size_t>(token) / 32] |= 1u << (token % 32); }
@@ -156,14 +182,8 @@ bool Sampler::gather(Candidates& c, const Peaks& row, Mask mask) const {
     }
     const auto may = [&](std::int32_t token) { return words.empty() || words[static_cast<std::size_t>(token) / 32] >> (token % 32) & 1; };
     if (needed_ && !words.empty()) {
-        masked.assign(row.row(), row.row() + n);
-        for (std::size_t w = 0; w < words.size(); ++w) {
-            if (words[w] == ~0u) continue;
-            const std::int64_t first = static_cast<std::int64_t>(w) * 32;
-            for (std::int64_t i = first; i < std::min(n, first + 32); ++i) {
-                if (!(words[w] >> (i - first) & 1)) masked[static_cast<std::size_t>(i)] = -std::numeric_limits<float>::infinity();
-            }
-        }
+        masked.resize(words.size() * 32);
+        mask_out(masked.data(), row.row(), n, words);
         among.read(masked.data(), n);
         left = &among;
     }

@@ -231,3 +231,25 @@ def test_end_tokens_come_exactly_where_the_answer_is_complete(stories: Grammars)
 def test_a_token_that_nothing_allows_is_an_error(stories: Grammars) -> None:
     with pytest.raises(RequestError, match="no token may come next"):
         random_answer(stories, Constraint.regex("[0-9]+"), 0, allowed_token_ids=[300])
+
+
+def test_what_was_accepted_can_be_taken_back(grammars: Grammars) -> None:
+    """As speculation needs it: several tokens at once, how many of a draft may come, and back again."""
+    guide = grammars.guide(Constraint.gbnf('root ::= "(" root ")" | [0-9]{1,3}'), ())
+    by_bytes = {grammars.tokenizer.token_bytes(id): id for id in range(grammars.tokenizer.vocab_size)}
+    opening, closing, one = (by_bytes[text] for text in (b"(", b")", b"1"))
+    guide.accept([opening])
+    after_one = guide.mask().copy()
+    assert guide.allowed([one, one, closing, closing]) == 3
+    assert guide.allowed([closing]) == 0 and guide.allowed([10**6]) == 0
+    guide.accept([opening, one])
+    guide.start()
+    assert not np.array_equal(guide.mask(), after_one) and not guide.complete
+    guide.rollback(2)
+    np.testing.assert_array_equal(guide.mask(), after_one)
+    guide.accept([one, closing])
+    assert guide.complete and guide.finished
+    guide.rollback(1)
+    assert not guide.complete
+    with pytest.raises(RequestError, match="could not be followed"):
+        guide.accept([opening])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,8 @@ def test_values_are_taken_in_their_usual_forms() -> None:
     assert hash(params) == hash(params.changed(seed=None))
     with pytest.raises(RequestError, match="min_tokens"):
         SamplingParams(min_tokens=5, max_tokens=4)
+
+
+def test_every_parameter_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/sampling.md").read_text()
+    assert [field.name for field in fields(SamplingParams) if f"| `{field.name}` |" not in page] == []
