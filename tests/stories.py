@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import httpx
 import openai
-from http_serving import PATIENCE, Served, serving
+from http_serving import PATIENCE, Served, serving, until
 
 import heron
 from heron.engine.engine import Engine
@@ -63,3 +65,33 @@ def serving_stories(shared: Path, settings: Settings | None = None, **engine: An
         stories = Stories(served, direct)
         with stories.http:
             yield stories
+
+
+@contextmanager
+def neighbour(stories: Stories) -> Iterator[None]:
+    """Streams that are read beside what is tried, and must say what they say alone; afterwards nothing is left behind."""
+    how: dict[str, Any] = {"temperature": 1.0, "seed": 11, "max_tokens": 300, "ignore_eos": True}
+    alone = stories.generate("Lily and her dog", **how).text
+    heard: list[str] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            said = ""
+            with client.stream("POST", "/v1/completions", json={"prompt": "Lily and her dog", **how, "stream": True}) as response:
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        said += json.loads(line[6:])["choices"][0]["text"]
+            heard.append(said)
+
+    with httpx.Client(base_url=stories.served.url, timeout=60) as client:
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            until(lambda: bool(stories.served.engine.snapshot().running or heard))
+            yield
+        finally:
+            done.set()
+            reader.join(60)
+    assert heard and set(heard) == {alone}
+    until(stories.served.is_idle)

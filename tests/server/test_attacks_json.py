@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from http_serving import until
-from stories import CHAT, TEXT, Stories, serving_stories
+from stories import CHAT, TEXT, Stories, neighbour, serving_stories
 
 CHATS, TEXTS, NATIVE, VECTORS = "/v1/chat/completions", "/v1/completions", "/completion", "/v1/embeddings"
 GENERATING = {CHATS: {"messages": CHAT}, TEXTS: {"prompt": TEXT}, NATIVE: {"prompt": TEXT}}
@@ -22,36 +17,6 @@ GENERATING = {CHATS: {"messages": CHAT}, TEXTS: {"prompt": TEXT}, NATIVE: {"prom
 def stories(shared: Path) -> Iterator[Stories]:
     with serving_stories(shared) as running:
         yield running
-
-
-@contextmanager
-def neighbour(stories: Stories) -> Iterator[None]:
-    """Streams that are read beside what is tried, and must say what they say alone; afterwards nothing is left behind."""
-    how: dict[str, Any] = {"temperature": 1.0, "seed": 11, "max_tokens": 300, "ignore_eos": True}
-    alone = stories.generate("Lily and her dog", **how).text
-    heard: list[str] = []
-    done = threading.Event()
-
-    def read() -> None:
-        while not done.is_set():
-            said = ""
-            with client.stream("POST", TEXTS, json={"prompt": "Lily and her dog", **how, "stream": True}) as response:
-                for line in response.iter_lines():
-                    if line.startswith("data: {"):
-                        said += json.loads(line[6:])["choices"][0]["text"]
-            heard.append(said)
-
-    with httpx.Client(base_url=stories.served.url, timeout=60) as client:
-        reader = threading.Thread(target=read)
-        reader.start()
-        try:
-            until(lambda: bool(stories.served.engine.snapshot().running or heard))
-            yield
-        finally:
-            done.set()
-            reader.join(60)
-    assert heard and set(heard) == {alone}
-    until(stories.served.is_idle)
 
 
 #: What is wrong in any request for text -> the parameter that the error names.
