@@ -68,7 +68,9 @@ class Model:
         self._own: Sequence | None = Sequence(Cache(self.executable.state_groups, units))
 
     def lend(self) -> None:
-        """Leave the cache to an engine, until ``allocate`` takes it back."""
+        """Leave the cache to an engine, until ``allocate`` takes it back. Raises RequestError where another engine has it."""
+        if self._own is None:
+            raise RequestError("this model's cache is another Engine's; close that one first, or load the model again")
         self._own = None
 
     @property

@@ -12,7 +12,7 @@ from tiny_models import make
 import heron
 from heron.engine.engine import Engine
 from heron.engine.model import Model
-from heron.errors import EngineClosed, QueueFull, RequestTimeout
+from heron.errors import EngineClosed, QueueFull, RequestError, RequestTimeout
 
 PROMPT = list(range(3, 43))
 
@@ -117,3 +117,10 @@ def test_snapshots_while_the_engine_runs(model: Model) -> None:
             assert snapshot.statistics.generated_tokens >= seen
             seen = snapshot.statistics.generated_tokens
         assert engine.snapshot().statistics.generated_tokens == 12 * 30
+
+
+def test_a_model_has_one_engine_at_a_time(model: Model) -> None:
+    with Engine(model), pytest.raises(RequestError, match="another Engine's"):
+        Engine(model)
+    with Engine(model) as again:
+        assert len(again.generate([PROMPT], max_tokens=1)) == 1

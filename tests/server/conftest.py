@@ -18,6 +18,14 @@ def model() -> Model:
     return heron.load(pocket.path(), threads=1)
 
 
+@pytest.fixture
+def another() -> Iterator[Model]:
+    """Beside ``served``, whose engine has the other one."""
+    loaded = heron.load(pocket.path(), threads=1)
+    yield loaded
+    loaded.close()
+
+
 @pytest.fixture(scope="module")
 def served(model: Model) -> Iterator[Served]:
     """A server as it is without options, for tests that leave it as it was."""

@@ -27,8 +27,8 @@ def test_models_by_each_name(served: Served, model: Model) -> None:
     assert one["meta"]["n_vocab"] == model.graph_model.vocab_size
 
 
-def test_the_context_is_what_a_request_may_have(model: Model) -> None:
-    with serving(Engine(model, kv_cache_size=256)) as served:
+def test_the_context_is_what_a_request_may_have(another: Model) -> None:
+    with serving(Engine(another, kv_cache_size=256)) as served:
         assert served.get("/v1/models/pocket").json()["max_model_len"] == 256
 
 
@@ -48,14 +48,14 @@ def test_a_request_keeps_its_id_or_gets_one(served: Served, given: str, kept: bo
     assert answer.startswith("req-") is not kept
 
 
-def test_pages_of_other_origins_may_not_ask_unless_told(served: Served, model: Model) -> None:
+def test_pages_of_other_origins_may_not_ask_unless_told(served: Served, another: Model) -> None:
     preflight = {
         "origin": "https://chat.example",
         "access-control-request-method": "POST",
         "access-control-request-headers": "authorization",
     }
     assert served.get("/v1/models", headers=preflight).headers.get("access-control-allow-origin") is None
-    with serving(Engine(model), Settings(cors=("https://chat.example",), api_keys=("k",))) as open_to_one:
+    with serving(Engine(another), Settings(cors=("https://chat.example",), api_keys=("k",))) as open_to_one:
         asked = httpx.options(f"{open_to_one.url}/v1/models", headers=preflight)  # a browser sends no key with it
         assert asked.status_code == 200
         assert asked.headers["access-control-allow-origin"] == "https://chat.example"
@@ -78,8 +78,8 @@ def test_nothing_begins_before_the_model_is_there() -> None:
         assert "heron_ready 0.0" in served.get("/metrics").text
 
 
-def test_nothing_begins_when_the_server_is_to_stop(model: Model) -> None:
-    with serving(Engine(model), Settings(drain_timeout=5)) as served:
+def test_nothing_begins_when_the_server_is_to_stop(another: Model) -> None:
+    with serving(Engine(another), Settings(drain_timeout=5)) as served:
         served.state.active += 1  # a request runs, for which the server waits
         served.state.draining = True
         refused = served.get("/v1/models")

@@ -127,16 +127,22 @@ ATTACKS: list[Callable[[Served], None]] = [
 ]
 
 
+LONG = ASKED | {"max_tokens": 300}
+
+
 @pytest.fixture
-def served(model: Model) -> Iterator[Served]:
+def expected(model: Model) -> list[str]:
+    with Engine(model) as engine:
+        return [piece.text for piece in engine.stream(**LONG)]
+
+
+@pytest.fixture
+def served(model: Model, expected: list[str]) -> Iterator[Served]:
     with serving(Engine(model, max_seqs=4), Settings(limits=LIMITS)) as running:
         yield running
 
 
-def test_a_neighbour_reads_on(served: Served, model: Model) -> None:
-    asked = ASKED | {"max_tokens": 300}
-    with Engine(model) as engine:
-        expected = [piece.text for piece in engine.stream(**asked)]
+def test_a_neighbour_reads_on(served: Served, expected: list[str]) -> None:
     found: list[list[str]] = []
     over = threading.Event()
 
@@ -144,7 +150,7 @@ def test_a_neighbour_reads_on(served: Served, model: Model) -> None:
         """Asks again and again, until the attacks are over."""
         with httpx.Client(timeout=60) as client:
             while not over.is_set():
-                with client.stream("POST", f"{served.url}/test/stream", json=asked) as response:
+                with client.stream("POST", f"{served.url}/test/stream", json=LONG) as response:
                     if response.status_code == 429:  # in the burst: a refusal, not a stream that broke
                         continue
                     assert response.status_code == 200
