@@ -48,9 +48,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     ids = await off_loop("messages", lambda: conversation(engine.model, body))
     must_fit(engine, [ids], "messages", limits.prompt_tokens)
     asked = [Asked(ids, params, sample, chat=True) for sample in range(body.n)]
-    return await respond(
-        request, asked, ChatShape(state, engine.model, body), stream=body.stream, options=body.options, ignored=body.ignored
-    )
+    return await respond(request, body, asked, ChatShape(state, engine.model, body))
 
 
 def choices(n: int, limits: Limits) -> None:

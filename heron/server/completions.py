@@ -53,7 +53,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     asked = [Asked(ids, params, sample, body.logprobs if body.echo and not sample else None) for ids in prompts for sample in range(body.n)]
     echoed = [_text(engine.model.tokenizer, *pair) for pair in zip(body.prompt, prompts, strict=True)] if body.echo else []
     shape = CompletionShape(state, engine.model, body, echoed)
-    return await respond(request, asked, shape, stream=body.stream, options=body.options, ignored=body.ignored)
+    return await respond(request, body, asked, shape)
 
 
 def _check(body: CompletionRequest, limits: Limits) -> None:

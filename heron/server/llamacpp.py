@@ -68,7 +68,7 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list
     must_fit(engine, prompts, param, limits.prompt_tokens)
     asked = [Asked(ids, params, sample) for ids in prompts for sample in range(body.n)]
     shape = NativeShape(state, engine.model, body)
-    return await respond(request, asked, shape, stream=body.stream, options=body.options, ignored=body.ignored)
+    return await respond(request, body, asked, shape)
 
 
 def _params(body: NativeSampling, limits: Limits, model: Model) -> SamplingParams:

@@ -100,6 +100,13 @@ class Sampling(Structure, Body):
     speculate: Literal["off", "ngram", "draft"] | None = about("How tokens are guessed ahead; the answer is the same.")
     draft_tokens: Whole | None = Field(None, description="How many tokens to guess at a time.", ge=1, le=MOST_DRAFT_TOKENS)
 
+    stream: Flag = False
+
+    @property
+    def ignored(self) -> list[str]:
+        """What is not heeded, and may change what the client expects."""
+        return self.unknown
+
     @property
     def options(self) -> dict[str, Any]:
         """What the engine is told beside how tokens are chosen, as ``Engine.submit`` takes it."""

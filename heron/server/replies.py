@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import secrets
@@ -17,6 +16,7 @@ from starlette.responses import Response
 from heron import __version__
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
+from heron.server.parameters import Sampling
 from heron.server.state import ServerState, state_of
 from heron.server.stream import DONE, EventStream, frame, while_connected
 
@@ -42,18 +42,16 @@ class Shape(ABC):
         return ()
 
 
-async def respond(
-    request: Request, asked: Sequence[Asked], shape: Shape, *, stream: bool, options: Mapping[str, Any], ignored: Sequence[str]
-) -> Response:
+async def respond(request: Request, body: Sampling, asked: Sequence[Asked], shape: Shape) -> Response:
     """Have the engine answer. A client that goes away takes its request with it."""
     state = state_of(request)
     engine = state.ready_engine()
-    for constraint in {one.params.constraint for one in asked}:
-        if constraint is not None:  # so that submitting it takes no time
-            await asyncio.wrap_future(engine.model.grammars.prepare(constraint))
-    answers = Answers(engine, asked, options)
-    headers = warning(ignored)
-    if stream:
+    constraint = asked[0].params.constraint
+    if constraint is not None:
+        await body.compile(engine.model, constraint)
+    answers = Answers(engine, asked, body.options)
+    headers = warning(body.ignored)
+    if body.stream:
         frames, ping = _frames(answers, shape), state.settings.ping_interval
         return EventStream(frames, close=answers.cancel, ping_interval=ping, end=shape.end, headers=headers)
     try:

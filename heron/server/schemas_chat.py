@@ -116,7 +116,6 @@ class ChatRequest(Sampling):
 
     messages: list[Message] = Field(min_length=1)
     model: str | None = about("Any name: a server has one model.")
-    stream: Flag = False
     stream_options: StreamOptions = StreamOptions()
     n: Whole = Field(1, description="How many answers.", ge=1)
     logprobs: Flag | None = about("Whether to give the log-probability of each token.")
@@ -129,7 +128,6 @@ class ChatRequest(Sampling):
 
     @property
     def ignored(self) -> list[str]:
-        """What is not heeded, and may change what the client expects."""
         forced = ["tool_choice (no call is enforced)"] if self.tool_choice not in (None, "none", "auto") else []
         places = [(f"messages.{at}.", message.unknown) for at, message in enumerate(self.messages)]
         known = {"reasoning_content", "reasoning", "thinking", "refusal", "annotations", "audio", "function_call"}

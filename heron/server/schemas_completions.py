@@ -17,7 +17,6 @@ class CompletionRequest(Sampling):
 
     prompt: Prompts = Field(description="A text, token ids, or a list of these.")
     model: str | None = about("Any name: a server has one model.")
-    stream: Flag = False
     stream_options: StreamOptions = StreamOptions()
     n: Whole = Field(1, description="How many answers to each prompt.", ge=1)
     best_of: Whole | None = about("The same as n.")
@@ -28,5 +27,4 @@ class CompletionRequest(Sampling):
 
     @property
     def ignored(self) -> list[str]:
-        """What is not heeded, and may change what the client expects."""
         return [name for name in self.unknown if name not in NO_MATTER]

@@ -13,7 +13,6 @@ NO_MATTER = frozenset({"cache_prompt", "id_slot", "n_keep", "n_cache_reuse", "mo
 
 
 class NativeSampling(Sampling):
-    stream: Flag = False
     n: Whole = Field(1, description="How many answers to each prompt. Also n_cmpl.", ge=1)
     n_probs: Whole = Field(0, description="Give each token's log-probability, and so many of the likeliest; 0: none.", ge=0)
     return_tokens: Flag = Field(False, description="Whether to give the answer's token ids.")
@@ -23,7 +22,6 @@ class NativeSampling(Sampling):
 
     @property
     def ignored(self) -> list[str]:
-        """What is not heeded, and may change what the client expects."""
         return [name for name in self.unknown if name not in NO_MATTER]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from pydantic import Field
 
 from heron.engine.constrain import Constraint
+from heron.engine.model import Model
 from heron.errors import RequestError
 from heron.server.body import Body
 from heron.server.errors import ApiError
 from heron.server.settings import Limits
+
+_NAMES = ("response_format", "json_schema", "grammar", "regex")
 
 
 class Structure(Body):
@@ -27,19 +31,27 @@ class Structure(Body):
 
     def constraint(self, limits: Limits) -> Constraint | None:
         """What is asked for, or None. Raises ApiError 400, naming the parameter."""
-        wanted = [name for name in ("response_format", "json_schema", "grammar", "regex") if getattr(self, name) not in (None, "")]
-        found = [(name, made) for name in wanted if (made := self._made(name)) is not None]
+        found = [(self.spelled(name), made) for name in _NAMES if (made := self._made(name)) is not None]
         if len(found) > 1:
-            names = " and ".join(self.spelled(name) for name, _ in found)
-            raise ApiError(400, f"{names} are given, and an answer can be held to one of them alone", param=self.spelled(found[1][0]))
+            names = " and ".join(name for name, _ in found)
+            raise ApiError(400, f"{names} are given, and an answer can be held to one of them alone", param=found[1][0])
         for name, made in found:
             if (size := len(made.text.encode())) > limits.schema_bytes:
-                what = self.spelled(name)
-                raise ApiError(400, f"{what} has {size} bytes, and at most {limits.schema_bytes} are compiled", param=what)
+                raise ApiError(400, f"{name} has {size} bytes, and at most {limits.schema_bytes} are compiled", param=name)
         return found[0][1] if found else None
+
+    async def compile(self, model: Model, constraint: Constraint) -> None:
+        """Compile what is asked for beside the loop, so that submitting it takes no time. Raises ApiError 400 where it is not valid, or takes too long."""
+        try:
+            await asyncio.wrap_future(model.grammars.prepare(constraint))
+        except RequestError as error:
+            name = next(self.spelled(name) for name in _NAMES if self._made(name) is not None)
+            raise ApiError(400, f"{name}: {error}", param=name) from None
 
     def _made(self, name: str) -> Constraint | None:
         value = getattr(self, name)
+        if value is None or value == "":
+            return None
         try:
             if name == "response_format":
                 return _response_format(value)
