@@ -41,7 +41,10 @@ class Structure(Body):
         return found[0][1] if found else None
 
     async def compile(self, model: Model, constraint: Constraint) -> None:
-        """Compile what is asked for beside the loop, so that submitting it takes no time. Raises ApiError 400 where it is not valid, or takes too long."""
+        """Compile what is asked for beside the loop, so that submitting it takes no time.
+
+        Raises ApiError 400 for what is not valid, or takes too long.
+        """
         try:
             await asyncio.wrap_future(model.grammars.prepare(constraint))
         except RequestError as error:
