@@ -77,6 +77,10 @@ class Answer:
         """How many of these tokens, one after the other, the constraint lets come next: what a draft is worth."""
         return len(tokens) if self._guide is None else self._guide.allowed(tokens)
 
+    def forced(self) -> list[int]:
+        """The tokens that the constraint leaves no choice of."""
+        return [] if self._guide is None else self._guide.forced()
+
     def _prepare(self) -> None:
         """Have the next mask computed while the model computes the logits."""
         if self._guide is not None and not self.finish_reason:

@@ -75,6 +75,11 @@ class Guide:
         matcher, known = self._settled(), list(takewhile(lambda id: id < self._vocabulary.vocab_size, tokens))
         return 0 if matcher.is_error() else int(matcher.validate_tokens(known))
 
+    def forced(self) -> list[int]:
+        """The tokens that come next whatever is chosen, as the vocabulary spells what the grammar leaves no choice of."""
+        matcher = self._settled()
+        return [] if matcher.is_error() or matcher.is_stopped() else list(matcher.compute_ff_tokens())
+
     @property
     def complete(self) -> bool:
         """Whether what was accepted is a text of the language."""

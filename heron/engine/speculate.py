@@ -9,8 +9,9 @@ draft and model look at their distributions with one random number: guesses agre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,7 +120,8 @@ class Guesses:
     """What one request's are made with: its sampling parameters, seed included, and which of the answers with that seed it is."""
 
     def __init__(self, how: Speculate, params: SamplingParams, sample: int) -> None:
-        self.kind, self.params, self.sample = how.kind, params, sample
+        self.kind, self.most, self.params, self.sample = how.kind, how.tokens, params, sample
+        self.sure = False  # the last ones were what a constraint leaves no choice of
         self.pace, self.lookup = Pace(how.tokens), Lookup()
 
 
@@ -133,30 +135,35 @@ class Speculation:
         """Put guesses, such as its constraint allows, into the ``drafts`` of each request whose next token is chosen in the next step."""
         asked: dict[Request, int] = {}
         for request in requests:
-            request.drafts = []
-            if request.guesses is None or len(request.tokens) - len(request.sequence.tokens) != 1:
+            request.drafts, guesses, room = [], request.guesses, request.answer.left - 1
+            if guesses is None or room < 1 or len(request.tokens) - len(request.sequence.tokens) != 1:
                 continue
-            count = min(request.guesses.pace.next(), request.answer.left - 1)
-            if count < 1:
-                continue
-            if request.guesses.kind == "draft":
+            request.drafts = _none_if_it_fails(request.answer.forced)[: min(guesses.most, room)]
+            guesses.sure = bool(request.drafts)
+            count = 0 if guesses.sure else min(guesses.pace.next(), room)
+            if count and guesses.kind == "draft":
                 asked[request] = count
-            else:
-                request.drafts = request.guesses.lookup.guess(request.tokens, count)
+            elif count:
+                request.drafts = guesses.lookup.guess(request.tokens, count)
         if asked and self._draft is not None:
             self._draft.guess(asked)
         for request in requests:
             if request.drafts:
-                request.drafts = self._allowed(request)
-
-    @staticmethod
-    def _allowed(request: Request) -> list[int]:
-        try:
-            return request.drafts[: request.answer.allowed(request.drafts)]
-        except Exception:  # a constraint that fails does so where the token is chosen, and ends the request there
-            return []
+                request.drafts = _none_if_it_fails(partial(_allowed, request))
 
     def forget(self, request: Request) -> None:
         """Let go of what is held for a request that ended."""
         if self._draft is not None:
             self._draft.forget(request)
+
+
+def _allowed(request: Request) -> list[int]:
+    return request.drafts[: request.answer.allowed(request.drafts)]
+
+
+def _none_if_it_fails(look: Callable[[], list[int]]) -> list[int]:
+    """A constraint that fails does so where the token is chosen, and ends its request there."""
+    try:
+        return look()
+    except Exception:
+        return []

@@ -181,7 +181,8 @@ class Steps:
     def _settle(self, request: Request, last: bool, drafted: int = 0, accepted: int = 0) -> None:
         request.sequence.settle(drafted - accepted)
         if drafted and request.guesses is not None:
-            request.guesses.pace.learn(drafted, accepted, alone=len(self._scheduler.running) == 1)
+            if not request.guesses.sure:
+                request.guesses.pace.learn(drafted, accepted, alone=len(self._scheduler.running) == 1)
             self.statistics.guesses(request, drafted, accepted)
         if last and request.answer.finish_reason:
             self.end(request, request.answer.finish_reason)

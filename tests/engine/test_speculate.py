@@ -190,6 +190,21 @@ def test_answers_that_are_held_to_something(kind: str, shared: Path) -> None:
         assert 0 < counts.accepted_tokens < counts.drafted_tokens
 
 
+def test_what_a_constraint_leaves_no_choice_of_is_guessed(shared: Path) -> None:
+    model = heron.load(shared / "data/stories/stories260K-f32.gguf", threads=1)
+    names = {name: {"enum": [1, 2]} for name in ("the_first_number", "a_number_after_that")}
+    schema = {"type": "object", "properties": names, "required": list(names), "additionalProperties": False}
+    how: dict[str, Any] = {"constraint": Constraint.schema(schema), "temperature": 0, "max_tokens": 100}
+    expected = model.generate("Once", **how)
+    with Engine(model, speculate="ngram", draft_tokens=16) as engine:
+        request, steps = engine.submit("Once", **how), 0
+        while engine.step():
+            steps += 1
+        assert request.result().text == expected.text
+        assert steps < len(expected.tokens) / 2
+        assert request.timings.accepted_tokens > 0.9 * request.timings.drafted_tokens
+
+
 def test_cancelled_amid_guesses_nothing_is_held(model: Model) -> None:
     rng = random.Random(8)
     requests = asked(10)
