@@ -12,11 +12,15 @@ Top = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True)
 class Scored:
-    """A token, its log-probability, and the likeliest tokens in its place (id, log-probability), the likeliest first."""
+    """A token, its log-probability, and the likeliest tokens in its place (id, log-probability), the likeliest first.
+
+    ``rank`` is 1 where no token is likelier.
+    """
 
     token: int
     logprob: float
     top: Top = ()
+    rank: int = 1
 
 
 @dataclass
@@ -45,7 +49,7 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def scored(logits: NDArray[np.float32], token: int, top: int) -> Scored:
     """A token's place among all, float32 [vocab]."""
     found = log_softmax(logits)
-    return Scored(token, float(found[token]), likeliest(found, top))
+    return Scored(token, float(found[token]), likeliest(found, top), 1 + int((found > found[token]).sum()))
 
 
 def likeliest(logprobs: NDArray[np.float64], count: int) -> Top:

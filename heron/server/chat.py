@@ -12,8 +12,8 @@ from starlette.responses import Response
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
 from heron.server.errors import ApiError
-from heron.server.logprobs import chat_logprobs
-from heron.server.parameters import sampling_params
+from heron.server.logprobs import chat_logprobs, prompt_logprobs
+from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import must_fit, off_loop
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_chat import ChatRequest
@@ -47,14 +47,9 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     choices(body.n, limits)
     ids = await off_loop("messages", lambda: conversation(engine.model, body))
     must_fit(engine, [ids], "messages", limits.prompt_tokens)
-    asked = [Asked(ids, params, sample, chat=True) for sample in range(body.n)]
+    scored = prompt_scores(body, limits, engine.model)
+    asked = [Asked(ids, params, sample, None if sample else scored, chat=True) for sample in range(body.n)]
     return await respond(request, body, asked, ChatShape(state, engine.model, body))
-
-
-def choices(n: int, limits: Limits) -> None:
-    """Raises ApiError 400 for more answers than one request may ask for."""
-    if n > limits.choices:
-        raise ApiError(400, f"n is {n!r:.40}, and at most {limits.choices} answers are given", param="n")
 
 
 def _top_logprobs(body: ChatRequest, limits: Limits) -> int:
@@ -63,13 +58,6 @@ def _top_logprobs(body: ChatRequest, limits: Limits) -> int:
     if not body.logprobs:
         raise ApiError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
     return most_logprobs("top_logprobs", body.top_logprobs, limits)
-
-
-def most_logprobs(name: str, count: int, limits: Limits) -> int:
-    """``count``. Raises ApiError 400 where it is more than a server gives."""
-    if count > limits.top_logprobs:
-        raise ApiError(400, f"{name} is {count!r:.40}, and at most {limits.top_logprobs} are given", param=name)
-    return count
 
 
 def for_template(model: Model, body: ChatRequest) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -100,7 +88,7 @@ class ChatShape(Shape):
 
     def __init__(self, state: ServerState, model: Model, body: ChatRequest) -> None:
         self._tokenizer, self._logprobs = model.tokenizer, bool(body.logprobs)
-        self._usage = body.stream_options.include_usage
+        self._usage, self._scored = body.stream_options.include_usage, body.prompt_logprobs
         self._head = {
             "id": new_id("chatcmpl"),
             "object": "chat.completion.chunk" if body.stream else "chat.completion",
@@ -110,7 +98,10 @@ class ChatShape(Shape):
         }
 
     def whole(self, answers: Answers) -> Any:
-        return {**self._head, "choices": [self._choice(choice) for choice in answers.choices], "usage": answers.usage}
+        told: dict[str, Any] = {**self._head, "choices": [self._choice(choice) for choice in answers.choices], "usage": answers.usage}
+        if self._scored is not None and (scores := answers.choices[0].request.scores):
+            told["prompt_logprobs"] = prompt_logprobs(self._tokenizer, scores, self._scored)
+        return told
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.whole, "refusal": None}

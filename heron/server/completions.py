@@ -9,13 +9,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from heron.engine.logprobs import PromptScores
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
-from heron.server.chat import choices, most_logprobs
 from heron.server.errors import ApiError
 from heron.server.infill import infill_ids
-from heron.server.logprobs import Offsets, Told, legacy_logprobs
-from heron.server.parameters import sampling_params
+from heron.server.logprobs import Offsets, Told, legacy_logprobs, prompt_logprobs
+from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import Prompt, encode, must_fit, off_loop
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_completions import CompletionRequest
@@ -50,7 +50,8 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     params = sampling_params(body, limits, engine.model.tokenizer, top_logprobs=body.logprobs or 0, **own)
     prompts = await off_loop("prompt", lambda: [_ids(engine.model, prompt, body) for prompt in body.prompt])
     must_fit(engine, prompts, "prompt", limits.prompt_tokens)
-    asked = [Asked(ids, params, sample, body.logprobs if body.echo and not sample else None) for ids in prompts for sample in range(body.n)]
+    scored = prompt_scores(body, limits, engine.model, body.logprobs if body.echo else None)
+    asked = [Asked(ids, params, sample, None if sample else scored) for ids in prompts for sample in range(body.n)]
     echoed = [_text(engine.model.tokenizer, *pair) for pair in zip(body.prompt, prompts, strict=True)] if body.echo else []
     shape = CompletionShape(state, engine.model, body, echoed)
     return await respond(request, body, asked, shape)
@@ -101,6 +102,10 @@ class CompletionShape(Shape):
 
     def whole(self, answers: Answers) -> Any:
         written = [self._choice(answers, choice, Delta(choice.whole, choice.pieces), True, True) for choice in answers.choices]
+        if self._body.prompt_logprobs is not None:
+            for choice, told in zip(answers.choices, written, strict=True):
+                if scores := _scores(answers, choice):
+                    told["prompt_logprobs"] = prompt_logprobs(self._tokenizer, scores, self._body.prompt_logprobs)
         return {**self._head, "choices": written, "usage": answers.usage}
 
     def events(self, answers: Answers, choice: Choice, delta: Delta, first: bool, last: bool) -> Iterable[Any]:
@@ -119,18 +124,20 @@ class CompletionShape(Shape):
         return {
             "index": choice.index,
             "text": (self._echoed[choice.index // self._body.n] if echoes else "") + delta.text,
-            "logprobs": None if self._body.logprobs is None else self._logprobs(answers, choice, delta, echoes, last),
+            "logprobs": None if self._body.logprobs is None else self._logprobs(answers, choice, delta, echoes, last, self._body.logprobs),
             "finish_reason": choice.finish_reason if last else None,
         }
 
-    def _logprobs(self, answers: Answers, choice: Choice, delta: Delta, echoes: bool, last: bool) -> dict[str, Any]:
+    def _logprobs(self, answers: Answers, choice: Choice, delta: Delta, echoes: bool, last: bool, top: int) -> dict[str, Any]:
         """Of the prompt's tokens too, where it is echoed, and of the token that ended the answer."""
         offsets = self._offsets.setdefault(choice.index, Offsets(self._tokenizer, continues=not self._echoed))
         ended = [choice.end] if last and choice.end else []
-        return legacy_logprobs(self._tokenizer, [*(_scores(answers, choice) if echoes else ()), *delta.pieces, *ended], offsets)
+        echoed: list[Told | int] = []
+        if echoes and (scores := _scores(answers, choice)):
+            echoed = [choice.asked.prompt[0], *scores.found]
+        return legacy_logprobs(self._tokenizer, [*echoed, *delta.pieces, *ended], offsets, top)
 
 
-def _scores(answers: Answers, choice: Choice) -> list[Told | int]:
-    """What the model says of the prompt's tokens, which the first answer to it was asked for."""
-    scores = answers.choices[choice.index - choice.asked.sample].request.scores
-    return [choice.asked.prompt[0], *(scores.found if scores else ())]
+def _scores(answers: Answers, choice: Choice) -> PromptScores | None:
+    """What the model says of the prompt's tokens, for which the first answer to it was asked."""
+    return answers.choices[choice.index - choice.asked.sample].request.scores

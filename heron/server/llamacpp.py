@@ -13,11 +13,10 @@ from heron.engine.generation import Timings
 from heron.engine.model import Model
 from heron.engine.sampling import SamplingParams
 from heron.server.answers import Answers, Asked, Choice, Delta
-from heron.server.chat import choices, most_logprobs
 from heron.server.errors import ApiError
 from heron.server.infill import infill_ids
-from heron.server.logprobs import native_logprobs
-from heron.server.parameters import sampling_params
+from heron.server.logprobs import native_logprobs, prompt_logprobs
+from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import encode, must_fit, off_loop
 from heron.server.replies import Shape, documented, respond
 from heron.server.schemas_llamacpp import Infill, NativeCompletion, NativeSampling
@@ -66,7 +65,8 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list
     engine, limits = state.ready_engine(), state.settings.limits
     params = _params(body, limits, engine.model)
     must_fit(engine, prompts, param, limits.prompt_tokens)
-    asked = [Asked(ids, params, sample) for ids in prompts for sample in range(body.n)]
+    scored = prompt_scores(body, limits, engine.model)
+    asked = [Asked(ids, params, sample, scored) for ids in prompts for sample in range(body.n)]
     shape = NativeShape(state, engine.model, body)
     return await respond(request, body, asked, shape)
 
@@ -156,6 +156,8 @@ class NativeShape(Shape):
             "tokens_cached": request.timings.cached_tokens,
             "timings": timings(request.timings, choice.generated),
         }
+        if self._body.prompt_logprobs is not None and request.scores:
+            told["prompt_logprobs"] = prompt_logprobs(self._tokenizer, request.scores, self._body.prompt_logprobs)
         return told if self._body.response_fields is None else _picked(told, self._body.response_fields)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from heron.engine.generation import Piece
-from heron.engine.logprobs import Scored, Top
+from heron.engine.logprobs import PromptScores, Scored, Top
 from heron.text.stream import Detokenizer
 from heron.text.tokenizer import Tokenizer
 
@@ -51,10 +51,10 @@ class Offsets:
         return at
 
 
-def legacy_logprobs(tokenizer: Tokenizer, tokens: Iterable[Told | int], offsets: Offsets) -> dict[str, Any]:
+def legacy_logprobs(tokenizer: Tokenizer, tokens: Iterable[Told | int], offsets: Offsets, top: int) -> dict[str, Any]:
     """As in ``choices[].logprobs`` of completions. A token of which the model says nothing, a prompt's first, is its id alone.
 
-    The token itself is among the likeliest, as OpenAI has it.
+    The token itself is beside the ``top`` likeliest, as OpenAI has it.
     """
     found: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
     for told in tokens:
@@ -66,10 +66,23 @@ def legacy_logprobs(tokenizer: Tokenizer, tokens: Iterable[Told | int], offsets:
             found["top_logprobs"].append(None)
             continue
         likeliest: dict[str, float] = {}
-        for other, logprob in (*_top(told), (id, told.logprob)):
+        for other, logprob in (*_top(told)[:top], (id, told.logprob)):
             likeliest.setdefault(text_of(tokenizer, other), max(logprob, LEAST))  # of two that look alike the likelier
         found["token_logprobs"].append(max(told.logprob, LEAST))
         found["top_logprobs"].append(likeliest)
+    return found
+
+
+def prompt_logprobs(tokenizer: Tokenizer, scores: PromptScores, top: int) -> list[dict[str, Any] | None]:
+    """As vLLM has them: of each token of the prompt an object of ids, its own and those of the ``top`` likeliest; null of the first."""
+
+    def entry(id: int, logprob: float, rank: int) -> dict[str, Any]:
+        return {"logprob": max(logprob, LEAST), "rank": rank, "decoded_token": text_of(tokenizer, id)}
+
+    found: list[dict[str, Any] | None] = [None]
+    for one in scores.found:
+        best = {str(id): entry(id, logprob, at) for at, (id, logprob) in enumerate(one.top[:top], 1)}
+        found.append({str(one.token): entry(one.token, one.logprob, one.rank)} | best)
     return found
 
 

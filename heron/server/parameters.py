@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from heron.engine.model import Model
 from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import MOST_DRAFT_TOKENS
 from heron.errors import RequestError
@@ -101,6 +102,9 @@ class Sampling(Structure, Body):
     draft_tokens: Whole | None = Field(None, description="How many tokens to guess at a time.", ge=1, le=MOST_DRAFT_TOKENS)
 
     stream: Flag = False
+    prompt_logprobs: Whole | None = Field(
+        None, description="Give the log-probability of each of the prompt's tokens, and so many of the likeliest.", ge=0
+    )
 
     @property
     def ignored(self) -> list[str]:
@@ -169,3 +173,32 @@ _MEANT: dict[str, Callable[[Sampling, Any], Any]] = {
     "max_tokens": lambda body, count: None if count == -1 and body.spelled("max_tokens") == "n_predict" else count,
     "seed": _seed,
 }
+
+
+def choices(n: int, limits: Limits) -> None:
+    """Raises ApiError 400 for more answers than one request may ask for."""
+    if n > limits.choices:
+        raise ApiError(400, f"n is {n!r:.40}, and at most {limits.choices} answers are given", param="n")
+
+
+def most_logprobs(name: str, count: int, limits: Limits) -> int:
+    """``count``. Raises ApiError 400 where it is more than a server gives."""
+    if count > limits.top_logprobs:
+        raise ApiError(400, f"{name} is {count!r:.40}, and at most {limits.top_logprobs} are given", param=name)
+    return count
+
+
+def prompt_scores(body: Sampling, limits: Limits, model: Model, echoed: int | None = None) -> int | None:
+    """How many tokens to have beside each of the prompt's for ``prompt_logprobs`` and an echo; None where nothing is said of them.
+
+    Raises ApiError 400 where there are none to have.
+    """
+    if body.prompt_logprobs is not None:
+        most_logprobs("prompt_logprobs", body.prompt_logprobs, limits)
+        if body.stream:
+            raise ApiError(400, "prompt_logprobs are not given in a stream", param="prompt_logprobs")
+    wanted = [count for count in (body.prompt_logprobs, echoed) if count is not None]
+    if wanted and model.graph_model.decoder_start is not None:
+        name = "logprobs" if body.prompt_logprobs is None else "prompt_logprobs"
+        raise ApiError(400, "this model reads a prompt with its encoder, which says nothing of its tokens", param=name)
+    return max(wanted, default=None)

@@ -99,6 +99,33 @@ def test_echo_with_logprobs(stories: Stories, max_tokens: int, top: int) -> None
         assert found.text[at:].startswith(token.lstrip() if at == 0 else token) or token == "<s>"
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/completion"])
+def test_a_prompts_logprobs_as_vllm_has_them(stories: Stories, path: str) -> None:
+    asked = {"messages": [{"role": "user", "content": TEXT}]} if "chat" in path else {"prompt": TEXT}
+    ids = stories.model.encode(asked["messages"] if "chat" in path else TEXT)  # type: ignore[arg-type]
+    answer = stories.post(path, **asked, max_tokens=2, prompt_logprobs=2)
+    found = answer["choices"][0]["prompt_logprobs"] if path == "/v1/completions" else answer["prompt_logprobs"]
+    expected = prompt_logprobs(stories, ids)
+    assert found[0] is None and len(found) == len(ids)
+    for id, logprob, entry in zip(ids[1:], expected, found[1:], strict=True):
+        own = entry[str(id)]
+        assert own["logprob"] == pytest.approx(logprob, abs=1e-5)
+        assert own["decoded_token"].encode() == stories.model.tokenizer.token_bytes(id)
+        ranks = sorted(one["rank"] for one in entry.values())
+        assert ranks == ([1, 2] if own["rank"] <= 2 else [1, 2, own["rank"]])
+        assert [one["logprob"] for one in sorted(entry.values(), key=lambda one: one["rank"])] == sorted(
+            (one["logprob"] for one in entry.values()), reverse=True
+        )
+    assert stories.refused(path, **asked, prompt_logprobs=2, stream=True)["param"] == "prompt_logprobs"
+    assert stories.refused(path, **asked, prompt_logprobs=10**6)["param"] == "prompt_logprobs"
+
+
+def test_both_kinds_of_a_prompts_logprobs(stories: Stories) -> None:
+    (choice,) = stories.post("/v1/completions", prompt=TEXT, max_tokens=1, echo=True, logprobs=0, prompt_logprobs=3)["choices"]
+    assert all(len(entry) >= 3 for entry in choice["prompt_logprobs"][1:])
+    assert all(len(entry) == 1 for entry in choice["logprobs"]["top_logprobs"][1:])
+
+
 def test_an_end_is_among_the_logprobs(stories: Stories) -> None:
     """Or else lm-eval, which leaves the last token out, would lose one of the prompt's."""
     eos, ids = stories.model.tokenizer.eos, stories.model.encode(TEXT)

@@ -71,7 +71,7 @@ def test_offsets_are_places_in_the_text(tokenizer: Tokenizer) -> None:
 def test_of_tokens_that_look_alike_the_likelier_is_told(tokenizer: Tokenizer) -> None:
     bytes_ = [id for id in range(tokenizer.vocab_size) if tokenizer.token_bytes(id)[:1] >= b"\x80"][:2]
     piece = Piece("", bytes_[1], -3.0, ((bytes_[0], -0.5), (bytes_[1], -3.0)))
-    found = legacy_logprobs(tokenizer, [7, piece], Offsets(tokenizer, continues=True))
+    found = legacy_logprobs(tokenizer, [7, piece], Offsets(tokenizer, continues=True), 1)
     assert found["top_logprobs"] == [None, {"�": -0.5}]
     assert found["token_logprobs"] == [None, -3.0]
 
