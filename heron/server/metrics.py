@@ -56,6 +56,7 @@ class _EngineMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         state = self._state
         yield GaugeMetricFamily("heron_ready", "Whether the model is loaded and requests are taken", value=state.is_ready)
+        yield GaugeMetricFamily("heron_http_requests_in_progress", "HTTP requests under way", value=state.active)
         if state.engine is not None:
             yield from _families(state.engine.snapshot())
 

@@ -31,9 +31,6 @@ KEEP_ALIVE = 75
 #: faster with less.
 SWITCH = 0.001
 
-#: Seconds after which the engine's thread gets the interpreter back from the one that writes events, instead of Python's 5 ms a step.
-SWITCH_INTERVAL = 0.001
-
 #: Seconds in which streams come to their end once the engine is closed.
 LAST_WORDS = 5
 
