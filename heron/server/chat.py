@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -22,6 +23,9 @@ from heron.server.state import ServerState, state_of
 from heron.text.chat import encode_chat
 
 router = APIRouter(tags=["OpenAI"])
+
+#: A template that knows the role compares with it.
+_KNOWS_DEVELOPERS = re.compile(r"""["']developer["']""")
 
 #: Names that no variable of a template can have.
 _TAKEN = frozenset({"self", "messages", "template", "tokenizer"})
@@ -66,7 +70,7 @@ def for_template(model: Model, body: ChatRequest) -> tuple[list[dict[str, Any]],
         if message.content is None and not (message.role == "assistant" and message.tool_calls):
             raise ApiError(400, f"messages.{at}.content: give a text, or a list of parts", param=f"messages.{at}.content")
     messages = [message.for_template() for message in body.messages]
-    if "developer" not in model.template.source:
+    if not _KNOWS_DEVELOPERS.search(model.template.source):
         messages = [said | {"role": "system"} if said["role"] == "developer" else said for said in messages]
     shown = body.tools if body.tool_choice != "none" else None
     effort = {} if body.reasoning_effort is None else {"reasoning_effort": body.reasoning_effort}
