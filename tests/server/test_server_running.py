@@ -25,14 +25,14 @@ ROOT = Path(__file__).resolve().parents[2]
 #: An answer that takes some seconds, since each step of the server's model waits a little.
 LONG = {"prompt": "Hello", "max_tokens": 900, "ignore_eos": True, "stream": True, "temperature": 0}
 
-#: Serves as the command does, with a model that loads or steps slowly.
+#: Serves as the command does, with a model that is not loaded before a file is there, or that steps slowly.
 SLOW = """
-import sys, time
+import os, sys, time
 import heron.cli
 from heron.backends.base import Executable
 from heron.engine import model
 
-loading, stepping = float(sys.argv.pop(1)), float(sys.argv.pop(1))
+loaded, stepping = sys.argv.pop(1), float(sys.argv.pop(1))
 run, allocate = Executable.run, model.Model.allocate
 
 def slowly(self, *args):
@@ -40,7 +40,8 @@ def slowly(self, *args):
     return run(self, *args)
 
 def late(self):
-    time.sleep(loading)
+    while loaded and not os.path.exists(loaded):
+        time.sleep(0.02)
     allocate(self)
 
 Executable.run, model.Model.allocate = slowly, late
@@ -51,8 +52,8 @@ heron.cli.main()
 class Process:
     """A server of the pocket model on a free port."""
 
-    def __init__(self, *options: str, loading: float = 0, stepping: float = 0, wait: bool = True) -> None:
-        command = [sys.executable, "-c", SLOW, str(loading), str(stepping), "serve", str(pocket.path()), "--threads", "1", *options]
+    def __init__(self, *options: str, loaded: Path | None = None, stepping: float = 0) -> None:
+        command = [sys.executable, "-c", SLOW, str(loaded or ""), str(stepping), "serve", str(pocket.path()), "--threads", "1", *options]
         env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self.running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
         assert self.running.stderr is not None
@@ -60,7 +61,7 @@ class Process:
         assert found, first + self.running.stderr.read()
         self.url = found.group()
         until(lambda: self.health() is not None)
-        if wait:
+        if loaded is None:
             until(lambda: self.health() == 200)
 
     def health(self) -> int | None:
@@ -95,14 +96,15 @@ def start() -> Iterator[Callable[..., Process]]:
 Start = Callable[..., Process]
 
 
-def test_it_says_that_it_is_loading_then_how_to_reach_it(start: Start) -> None:
-    process = start("--alias", "small", loading=0.5, wait=False)
+def test_it_says_that_it_is_loading_then_how_to_reach_it(start: Start, tmp_path: Path) -> None:
+    process = start("--alias", "small", loaded=tmp_path / "loaded")
     for path, method in (("/health", "GET"), ("/v1/models", "GET"), ("/v1/completions", "POST")):
         refused = httpx.request(method, process.url + path, json={} if method == "POST" else None)
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "loading"
         assert refused.headers["retry-after"] == "1"
     assert "heron_ready 0.0" in httpx.get(f"{process.url}/metrics").text
+    (tmp_path / "loaded").touch()
     until(lambda: process.health() == 200)
     assert httpx.get(f"{process.url}/v1/models").json()["data"][0]["id"] == "small"
     process.signal(signal.SIGTERM)
@@ -115,8 +117,8 @@ def test_it_says_that_it_is_loading_then_how_to_reach_it(start: Start) -> None:
     assert json.loads(curl.group(2))["model"] == "small"
 
 
-def test_a_signal_while_it_loads_ends_it(start: Start) -> None:
-    process = start(loading=60, wait=False)
+def test_a_signal_while_it_loads_ends_it(start: Start, tmp_path: Path) -> None:
+    process = start(loaded=tmp_path / "never")
     process.signal(signal.SIGINT)
     assert process.end()[0] == 0
 
