@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
 
-from heron.engine.gbnf import Chars, Choice, Expression, Ref, Rules, Sequence, parse, parts, refs
+from heron.engine.gbnf import Chars, Choice, Expression, Ref, Repeat, Rules, Sequence, parse, parts, refs
 
 #: Characters of one regular expression, of all on the way to it, and how deeply groups may be nested; a grammar that would need
 #: more is written as rules.
@@ -19,13 +19,40 @@ MOST_EXPRESSION, MOST_WRITTEN, MOST_NESTED = 1 << 16, 1 << 22, 100
 
 def to_lark(text: str) -> str:
     """The grammar in Lark's notation, deriving the same texts. Raises RequestError."""
-    rules = parse(text)
+    rules = {name: _looped(name, rule) for name, rule in parse(text).items()}
     expression = _regular(rules)
     if expression is not None:
         return f"start: /{expression}/\n"
     names = {name: f"r{i}" for i, name in enumerate(rules)}
     body = "\n".join(f"{names[name]}: {_write(rule, lambda ref: names[ref], _lexeme, ' ')}" for name, rule in rules.items())
     return f"start: {names['root']}\n{body}\n"
+
+
+def _looped(name: str, rule: Expression) -> Expression:
+    """A rule that refers to itself at the ends of its options alone, as a loop: x ::= a x | b is a* b, x ::= x a | b is b a*."""
+    options = [_items(option) for option in _options(rule)]
+    others = [items for items in options if Ref(name) not in (items[:1] + items[-1:])]
+    for at, rest in ((-1, slice(None, -1)), (0, slice(1, None))):
+        loops = [items[rest] for items in options if items and items[at] == Ref(name)]
+        pieces = [Sequence(items) for items in loops + others]
+        if loops and others and len(loops) + len(others) == len(options) and not any(name in refs(piece) for piece in pieces):
+            loop, other = Repeat(_choice(loops), 0, None), _choice(others)
+            return Sequence((loop, other) if at else (other, loop))
+    return rule
+
+
+def _options(e: Expression) -> tuple[Expression, ...]:
+    if isinstance(e, Repeat) and (e.least, e.most) == (0, 1):
+        return (*_options(e.item), Sequence(()))
+    return e.options if isinstance(e, Choice) else (e,)
+
+
+def _items(e: Expression) -> tuple[Expression, ...]:
+    return e.items if isinstance(e, Sequence) else (e,)
+
+
+def _choice(options: list[tuple[Expression, ...]]) -> Expression:
+    return Choice(tuple(Sequence(items) for items in options))
 
 
 def _regular(rules: Rules) -> str | None:

@@ -5,13 +5,18 @@ llguidance (https://github.com/guidance-ai/llguidance) gives, for what was gener
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TimedOut
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from heron.engine.constrain import KINDS, Constraint
 from heron.engine.guide import Guide
@@ -31,7 +36,11 @@ COMPILE_SECONDS, COMPILERS, KEPT = 10.0, 2, 64
 STACK_BYTES = 1 << 30
 
 #: llguidance's own, where they differ from what it ships with: a step may look at more items, since GBNF is parsed by characters.
-LIMITS = {"step_max_items": 500_000, "verbose_errors": False}
+LIMITS = {"step_max_items": 200_000, "verbose_errors": False}
+
+#: An ambiguous grammar can keep llguidance busy for seconds within its limits. So each is tried out for some tokens after it was
+#: compiled, where nobody waits, and refused if one mask takes so many seconds of a CPU.
+TRIAL_TOKENS, TRIAL_SECONDS = 12, 0.5
 
 #: How schemas are read, whatever they say themselves under x-guidance. Between two signs there may be a space, or a new line and its
 #: indentation: in more white space models lose their way. A keyword that llguidance does not follow is an error.
@@ -44,7 +53,7 @@ SCHEMAS = {
     "lenient": False,
 }
 
-MASK_THREADS = 2
+MASK_THREADS = 4
 
 
 class Grammars:
@@ -147,9 +156,10 @@ class Grammars:
         except (ValueError, RecursionError) as error:
             raise RequestError(f"{what} is not valid: {error!s:.300}") from None
         if not matcher.is_error():
-            matcher.compute_bitmask()  # finds out whether there is a first token, and is remembered
+            _masked(matcher, what)  # finds out whether there is a first token, and is remembered
         if matcher.is_error():
             raise RequestError(f"{what} cannot be used: {_reason(matcher.get_error())}")
+        _try_out(matcher.deep_copy(), what)
         return matcher
 
     def _forget(self, constraint: Constraint) -> None:
@@ -171,6 +181,24 @@ def _grammar(constraint: Constraint) -> str:
         return LLMatcher.grammar_from_lark(to_lark(constraint.text))
     schema = prepared(constraint.text) if constraint.kind == "json_schema" else {"type": "object"}
     return LLMatcher.grammar_from_json_schema(schema, overrides=SCHEMAS)  # type: ignore[arg-type]
+
+
+def _masked(matcher: LLMatcher, what: str) -> NDArray[np.uint8]:
+    """A bit for each token that may come next. Raises RequestError where that takes too long to find out."""
+    begin = time.thread_time()
+    mask = np.frombuffer(matcher.compute_bitmask(), np.uint8)
+    if time.thread_time() - begin > TRIAL_SECONDS:
+        raise RequestError(f"{what} is too ambiguous: it takes more than {TRIAL_SECONDS:g} s to find which tokens may come next")
+    return mask
+
+
+def _try_out(matcher: LLMatcher, what: str) -> None:
+    """Choose some tokens at random. What fails here would end an answer that comes to it, and that one alone."""
+    choose = random.Random(0)
+    for _ in range(TRIAL_TOKENS):
+        allowed = np.flatnonzero(np.unpackbits(_masked(matcher, what), bitorder="little"))
+        if matcher.is_stopped() or not len(allowed) or not matcher.try_consume_tokens([int(choose.choice(allowed))]):
+            return
 
 
 def _reason(error: str) -> str:

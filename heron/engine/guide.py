@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
+from concurrent.futures import TimeoutError as TimedOut
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from heron.errors import RequestError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+
+
+#: Seconds that a step of all requests waits for one's mask, which takes a few milliseconds at most as a rule.
+MASK_SECONDS = 2.0
 
 
 class Guide:
@@ -43,7 +48,10 @@ class Guide:
         if self._coming is None:
             self._coming = Future()
             self._coming.set_result(self._compute())
-        return self._coming.result()
+        try:
+            return self._coming.result(MASK_SECONDS)
+        except TimedOut:
+            raise self._slow() from None
 
     def _compute(self) -> NDArray[np.uint32]:
         mask = np.zeros(self._words, np.uint32)
@@ -55,8 +63,15 @@ class Guide:
     def _settled(self) -> LLMatcher:
         """The matcher, when no thread uses it."""
         if self._coming is not None:
-            self._coming.exception()
+            try:
+                self._coming.exception(MASK_SECONDS)
+            except TimedOut:
+                raise self._slow() from None
         return self._matcher
+
+    def _slow(self) -> RequestError:
+        self._forget()
+        return RequestError(f"{self.what} is too ambiguous: in {MASK_SECONDS:g} s it was not found which tokens may come next")
 
     def accept(self, tokens: Sequence[int]) -> None:
         """Tokens that were chosen, none of them an end."""
@@ -71,7 +86,9 @@ class Guide:
         self._check()
 
     def allowed(self, tokens: Sequence[int]) -> int:
-        """How many of these tokens, one after the other, may come next."""
+        """How many of these tokens, one after the other, may come next; none while that is not known."""
+        if self._coming is not None and not wait([self._coming], MASK_SECONDS).done:
+            return 0
         matcher, known = self._settled(), list(takewhile(lambda id: id < self._vocabulary.vocab_size, tokens))
         return 0 if matcher.is_error() else int(matcher.validate_tokens(known))
 

@@ -92,6 +92,18 @@ def test_random_grammars_derive_what_they_say(grammars: Grammars) -> None:
     assert used > 100 and recursive > 50
 
 
+@pytest.mark.parametrize(
+    "rule", ["([ab] x)?", '| "a" x | "b" x', 'x "a" | x "b" | "c"', '"a" x | "b"', 'x | "a"', '"a" x "b" | "c"', '"a" x | x "b" | "c"']
+)
+def test_rules_that_end_or_begin_with_themselves(grammars: Grammars, rule: str) -> None:
+    """They are loops, and then often one expression; what is no loop stays as it is."""
+    text = f'root ::= "(" x ")"\nx ::= {rule}'
+    guide, rules = grammars.guide(Constraint.gbnf(text), ()), parse(text)
+    given = [f"({''.join(letters)})" for length in range(4) for letters in itertools.product("abc", repeat=length)]
+    assert [guide.holds(one) for one in given] == [derives(rules, one) for one in given]
+    assert ("start: /" in to_lark(text)) == (rule not in ('"a" x "b" | "c"', '"a" x | x "b" | "c"'))
+
+
 def test_what_a_longest_lexeme_would_lose_is_kept(grammars: Grammars) -> None:
     guide = grammars.guide(Constraint.gbnf('root ::= [a-z]* "a" x\nx ::= "b" x | "b"'), ())
     assert guide.holds("aab") and guide.holds("xyzabb") and not guide.holds("xyza")

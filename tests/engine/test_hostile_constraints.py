@@ -13,6 +13,7 @@ import pytest
 
 import heron
 from heron.engine import grammars as limits
+from heron.engine import guide as guides
 from heron.engine.constrain import Constraint
 from heron.engine.engine import Engine
 from heron.engine.grammars import Grammars
@@ -203,6 +204,23 @@ def test_neighbours_of_a_grammar_that_dies_are_answered_as_if_alone(stories: Mod
     people = [alone[i].text for i in (1, 5) if alone[i].finish_reason == "stop"]
     assert people, [alone[i].text for i in (1, 5)]
     assert all(set(json.loads(text)) == {"name", "age"} for text in people)
+
+
+def test_a_mask_that_takes_too_long_ends_its_answer_alone(stories: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guides, "MASK_SECONDS", 0.3)
+    release = threading.Event()
+    expected = stories.generate("Once upon a time", seed=3, max_tokens=30)
+    with Engine(stories) as engine:
+        good = engine.submit("Once upon a time", seed=3, max_tokens=30)
+        slow = engine.submit("Once", constraint=Constraint.regex("[a-z ]+"), max_tokens=30, speculate="ngram")
+        engine.step()
+        monkeypatch.setattr(slow.answer._guide, "_compute", lambda: release.wait(20))
+        drive(engine)
+        release.set()
+        assert good.result().tokens == expected.tokens
+        with pytest.raises(RequestError, match="too ambiguous"):
+            slow.result()
+        assert all(engine.cache.in_use(name) == 0 for name in engine.cache.groups)
 
 
 def _raise(*_: Any) -> None:
