@@ -82,7 +82,7 @@ class Sequence:
         before, after = len(self.tokens), len(self.tokens) + len(tokens)
         for name, blocks in self._blocks.items():
             group = self.cache.groups[name]
-            if group.window:
+            if group.window and drafts < len(tokens):  # a step of guesses alone may be taken back to before its own first token
                 self._give_back(name, max(0, before - group.window + 1) // group.block_size)
             while (self._start[name] + len(blocks)) * group.block_size < after:
                 blocks.append(self.cache.take(name))

@@ -115,6 +115,7 @@ def test_answers_are_the_same_with_guesses_from_the_text(model: Model) -> None:
         assert engine.snapshot().statistics.drafted_tokens
 
 
+@pytest.mark.filterwarnings("error:the draft model failed")
 @pytest.mark.parametrize("drafting", ["llama3", "mamba2", "qwen3next", "gemma3"])
 def test_answers_are_the_same_with_guesses_of_a_model(
     drafting: str, paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
@@ -132,6 +133,22 @@ def test_answers_are_the_same_with_guesses_of_a_model(
         assert drive(engine, *mixed) == expected
     assert alone(target, requests[:2]) == expected[:2]
     assert alone(draft, requests[:2]) == expected[:2]
+
+
+@pytest.mark.filterwarnings("error:the draft model failed")
+def test_a_draft_with_windows_keeps_what_wrong_guesses_slid_past(
+    paths: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long guesses, all wrong: the draft's windows go back by more than a block."""
+    model, draft = (load("gemma3", paths, tmp_path_factory) for _ in range(2))
+    other = heron.load(write_tiny(make("gemma3-capped", tmp_path_factory.mktemp("other")).folder), backend=BACKEND, threads=1, ctx_size=160)
+    monkeypatch.setattr(Pace, "next", lambda self: 20)
+    prompt, how = parity.prompt(60, 30), {"temperature": 0, "max_tokens": 100, "ignore_eos": True}
+    expected = alone(model, [(prompt, how)])
+    for guessing in (draft, other):
+        with Engine(model, draft_model=guessing, draft_tokens=20) as engine:
+            assert drive(engine, engine.submit(prompt, **how)) == expected
+            assert engine.snapshot().statistics.drafted_tokens > 80
 
 
 def test_a_model_that_guesses_wrong_changes_nothing(model: Model, tmp_path: Path) -> None:
