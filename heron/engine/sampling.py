@@ -138,6 +138,8 @@ class SamplingParams:
 
     def changed(self, **changes: Any) -> SamplingParams:
         """A copy with other values. Raises RequestError for a name that is no sampling parameter."""
+        if not changes:
+            return self
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         if unknown := sorted(changes.keys() - known.keys()):
             raise RequestError(f"unknown sampling parameter {', '.join(unknown)}; known are {', '.join(known)}")

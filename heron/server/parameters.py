@@ -124,8 +124,9 @@ def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own:
     for name, meant in _MEANT.items():
         if name in given:
             given[name] = meant(body, given[name])
-    if len(given.get("stop", ())) > limits.stop_strings:
-        raise ApiError(400, f"stop has {len(given['stop'])} texts, and at most {limits.stop_strings} are looked for", param="stop")
+    for name, most in _most(limits, tokenizer).items():
+        if (count := len(given.get(name, ()))) > most:
+            raise ApiError(400, f"{name} has {count} items, and at most {most} are heeded", param=name)
     if "logit_bias" in given:
         given["logit_bias"] = list(_biases(given["logit_bias"], tokenizer))
     for name in ("stop_token_ids", "allowed_token_ids", "bad_words"):
@@ -135,6 +136,12 @@ def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own:
     except RequestError as error:
         name = error.param or str(error).split(maxsplit=1)[0]
         raise ApiError(400, str(error), param=body.spelled(name) if name in given else None) from None
+
+
+def _most(limits: Limits, tokenizer: Tokenizer) -> dict[str, int]:
+    """How long lists may be."""
+    of_tokens = dict.fromkeys(("logit_bias", "stop_token_ids", "allowed_token_ids"), tokenizer.vocab_size)
+    return {"stop": limits.stop_strings, "bad_words": limits.words, "dry_sequence_breakers": limits.words, **of_tokens}
 
 
 def in_vocabulary(name: str, ids: Sequence[Any], size: int) -> None:

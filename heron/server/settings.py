@@ -15,6 +15,7 @@ class Limits:
     prompts: int = 2048  # in one request: inputs to embed, texts to complete
     choices: int = 128  # n
     stop_strings: int = 32
+    words: int = 1024  # that may not come, or that end a repetition
     schema_bytes: int = 1 << 20  # of a JSON schema, a grammar or a regular expression
     top_logprobs: int = 100
     queue: int = 512  # requests that wait for a place; more are refused with 429

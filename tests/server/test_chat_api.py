@@ -10,6 +10,7 @@ from typing import Any
 
 import openai
 import pytest
+from http_serving import until
 from stories import CHAT, Stories, serving_stories
 
 from heron.engine.answer import Answer
@@ -117,6 +118,16 @@ def test_several_answers_differ_and_their_prompt_is_computed_once(stories: Stori
     assert read - cached <= tokens + 7 * block
     assert again.usage.prompt_tokens_details is not None
     assert again.usage.prompt_tokens_details.cached_tokens >= tokens - block
+
+
+def test_answers_that_the_queue_has_no_room_for(shared: Path) -> None:
+    """Are refused together, and those that it had room for are let go."""
+    with serving_stories(shared, max_seqs=1, max_queue=3) as small:
+        refused = small.http.post("/v1/chat/completions", json={**GREEDY, "n": 8})
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        until(small.served.is_idle)
+        answer = small.post("/v1/chat/completions", **GREEDY, max_tokens=5, n=3)
+        assert len(answer["choices"]) == 3
 
 
 def test_stop_strings(stories: Stories) -> None:
