@@ -31,6 +31,7 @@ class Rules:
     breakers: Sequences = ()
 
     @staticmethod
+    @lru_cache(maxsize=16)  # several answers have one request's
     def of(params: SamplingParams, tokenizer: Tokenizer) -> Rules:
         """Raises RequestError for token ids outside the vocabulary."""
         vocab = tokenizer.vocab_size
