@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from typing import Any
+
 import pytest
 from fastapi.exceptions import RequestValidationError
-from http_serving import Served
+from http_serving import PATIENCE, Served, serving, until
 from pydantic import BaseModel, ValidationError
 
+from heron.backends.base import Result
+from heron.engine.engine import Engine
+from heron.engine.model import Model
 from heron.errors import (
     BackendError,
     EngineClosed,
@@ -86,3 +93,26 @@ def test_paths_and_methods_that_there_are_not(served: Served, method: str, path:
 def test_every_error_of_ours_is_known() -> None:
     """An error added to the tree is at least a HeronError to clients."""
     assert as_api_error(HeronError("x")).status == 500
+
+
+def test_a_queue_that_is_full_and_a_request_that_takes_too_long(another: Model) -> None:
+    asked = {"prompt": "Hello", "max_tokens": 900, "ignore_eos": True}
+    run, go_on = another.executable.run, threading.Event()
+
+    def slowly(*args: Any) -> Result:
+        go_on.wait(PATIENCE)
+        time.sleep(0.01)
+        return run(*args)
+
+    with pytest.MonkeyPatch.context() as patch, serving(Engine(another, max_seqs=1, max_queue=1, request_timeout=0.5)) as served:
+        patch.setattr(another.executable, "run", slowly)
+        held = [served.engine.submit(**asked) for _ in range(2)]
+        refused = served.post("/test/answer", json=asked)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")
+        assert int(refused.headers["retry-after"]) >= 1
+        time.sleep(0.6)
+        go_on.set()
+        until(lambda: [request.finish_reason for request in held] == ["error", "error"])
+        late = served.post("/test/answer", json=asked)
+        assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
+        until(served.is_idle)
