@@ -8,9 +8,15 @@ import msgspec
 
 from heron.server.errors import ApiError
 
+#: Brackets that a body may open, those within texts counted too. An object takes twenty times the room of its text, and no prompt
+#: that fits in a context has so many.
+BRACKETS = 1_000_000
+
 
 def check(body: bytes, most: int) -> None:
     """Raises ApiError 400 for what is not JSON in UTF-8 (NaN, Infinity and lone surrogates are not) or is nested deeper than ``most``."""
+    if body.count(b"[") + body.count(b"{") > BRACKETS:
+        raise ApiError(400, f"the body opens more than {BRACKETS} brackets", code="too_many_values")
     try:
         value = msgspec.json.decode(body)
     except RecursionError:

@@ -12,6 +12,8 @@ from http_serving import PATIENCE, Served, rest, serving, status
 
 from heron.engine.engine import Engine
 from heron.engine.model import Model
+from heron.server.errors import ApiError
+from heron.server.json_body import check
 from heron.server.settings import Limits, Settings
 
 LIMITS = replace(Limits(), body_bytes=10_000, json_depth=10, body_seconds=0.3)
@@ -104,6 +106,13 @@ def test_what_is_no_json_is_refused(served: Served, body: bytes) -> None:
 )
 def test_bodies_are_nested_so_deep_and_no_deeper(served: Served, body: bytes, code: int) -> None:
     assert served.post("/test/echo", content=body, headers={"content-type": "application/json"}).status_code == code
+
+
+def test_a_body_of_countless_small_things_is_refused_before_it_is_read() -> None:
+    with pytest.raises(ApiError) as refused:
+        check(b"[" + b"[]," * 1_000_000 + b"1]", 10)
+    assert (refused.value.status, refused.value.code) == (400, "too_many_values")
+    check(b"[" + b"[]," * 1000 + b"1]", 10)
 
 
 def test_a_body_that_trickles_is_given_up(served: Served) -> None:
