@@ -87,7 +87,7 @@ GROUP = 4
 class Pace:
     """How many tokens are worth guessing: more while all are right, about as many as were right, and for a while none where few are."""
 
-    #: Below this part of guesses that are right, of late, they are left off for a while, twice as long each time. Alone a guess costs about
+    #: Below this part of guesses that are right, of late, they are left off for a while, twice as long each time. Alone a guess costs up to
     #: a fifth of a token, beside others more than half of one (docs/lab.md).
     LEAST_ALONE, LEAST_BESIDE = 0.25, 0.5
     FIRST_PAUSE, LONGEST_PAUSE = 8, 256
