@@ -35,7 +35,7 @@ def banner(engine: Engine, settings: Settings, names: tuple[str, ...], url: str)
 def _memory(engine: Engine) -> str:
     held = engine.model.executable.memory()
     cache = f"KV cache {size(held.get('state', 0))} for {engine.kv_tokens} tokens"
-    return f"weights {size(held.get('weights', 0))}, {cache}, buffers {size(held.get('buffers', 0))}"
+    return f"weights {size(held.get('weights', 0))}, {cache}; a step's buffers come with the first one"
 
 
 def _requests(engine: Engine, settings: Settings) -> str:
