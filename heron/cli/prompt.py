@@ -8,6 +8,7 @@ import stat
 import sys
 from pathlib import Path
 
+from heron.engine.constrain import Constraint
 from heron.errors import RequestError
 
 #: Seconds in which a pipe must begin to give text when there is a prompt already: nobody may be at its other end.
@@ -35,6 +36,18 @@ def read_prompt(prompt: str | None, file: Path | None, interactive: bool) -> str
         elif not parts:
             raise RequestError("there is no prompt: give -p or -f, pipe text in, or talk with -i")
     return "\n".join(parts) if parts else None
+
+
+def constraint_of(json_schema: str | None, grammar: Path | None, regex: str | None) -> Constraint | None:
+    """What an answer is held to; a schema may be JSON or the name of a file. Raises RequestError for more than one, and as ``_read``."""
+    if sum(given is not None for given in (json_schema, grammar, regex)) > 1:
+        raise RequestError("an answer can be held to one of --json-schema, --grammar and --regex alone")
+    if json_schema is not None:
+        return Constraint.schema(json_schema if json_schema.lstrip()[:1] in ("{", "") else _read(Path(json_schema)))
+    if grammar is not None:
+        text = _read(grammar)
+        return Constraint.gbnf(text) if "::=" in text else Constraint.lark(text)
+    return None if regex is None else Constraint.regex(regex)
 
 
 def read_texts(texts: list[str], file: Path | None) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from heron.cli.opening import open_model
-from heron.cli.prompt import note, read_prompt
+from heron.cli.prompt import constraint_of, note, read_prompt
 from heron.cli.session import Session
 from heron.cli.stats import report
 from heron.engine.sampling import SamplingParams
@@ -37,6 +37,9 @@ def run(
     mirostat_tau: Annotated[float, typer.Option(help="Mirostat's target, in bits.")] = DEFAULTS.mirostat_tau,
     mirostat_eta: Annotated[float, typer.Option(help="Mirostat's rate.")] = DEFAULTS.mirostat_eta,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same text again.")] = None,
+    json_schema: Annotated[str | None, typer.Option(metavar="JSON|FILE", help="Answer in JSON that is valid by this schema.")] = None,
+    grammar: Annotated[Path | None, typer.Option(metavar="FILE", help="Answer in the language of this grammar, GBNF or Lark.")] = None,
+    regex: Annotated[str | None, typer.Option(help="Answer what this expression matches from beginning to end.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
@@ -60,6 +63,7 @@ def run(
     heron run -p "What can you do?"                 ask it one thing
     heron run model.gguf -p "A haiku" -n 100        another model, at most 100 tokens
     heron run model.gguf -p "Summarize:" < a.txt    a prompt, then text that is piped in
+    heron run model.gguf -p "Who?" --json-schema person.json    an answer that is valid by a schema
     heron run base.gguf --raw -t 0 -p "Once upon"   continue a text, likeliest tokens only
     """
     params = DEFAULTS.changed(
@@ -76,6 +80,7 @@ def run(
         mirostat_tau=mirostat_tau,
         mirostat_eta=mirostat_eta,
         seed=seed,
+        constraint=constraint_of(json_schema, grammar, regex),
         max_tokens=max_tokens,
         stop=tuple(stop or ()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -125,3 +126,17 @@ def test_a_terminal_that_lacks_characters(stories: Path) -> None:
 def test_the_pocket_model_answers() -> None:
     done = command("-p", "What can you do?", "-t", "0", "-n", "60")
     assert done.returncode == 0 and done.stdout.strip()
+
+
+def test_an_answer_may_be_held_to_a_language(stories: Path, tmp_path: Path) -> None:
+    pytest.importorskip("llguidance")
+    schema = '{"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": false}'
+    (tmp_path / "schema.json").write_text(schema)
+    (tmp_path / "list.gbnf").write_text('root ::= "- " [a-z]{2,4} "\\n"')
+    for given in (schema, str(tmp_path / "schema.json")):
+        done = command(stories, "--raw", "-n", "90", "-p", ONCE, "--json-schema", given)
+        assert json.loads(done.stdout) in ({"a": 1}, {"a": 2})
+    done = command(stories, "--raw", "-p", ONCE, "--grammar", str(tmp_path / "list.gbnf"))
+    assert re.fullmatch(rb"- [a-z]{2,4}\n+", done.stdout)
+    assert re.fullmatch(rb"(yes|no)\n", command(stories, "--raw", "-p", ONCE, "--regex", "yes|no").stdout)
+    assert b"alone" in command(stories, "--raw", "-p", ONCE, "--regex", "a", "--json-schema", schema).stderr
