@@ -35,7 +35,7 @@ Attending::Attending(const Attention& attention, const Frame& frame)
     if ((a_.slopes || a_.reach) && f_.batch.parents) throw ProgramError("attention by distance cannot follow a tree of drafts");
     key_heads_ = keys_.entry_bytes / keys_.row_bytes;
     share_ = heads_ / key_heads_;
-    tile_tokens_ = std::max<std::int64_t>(1, TILE_ROWS / share_);
+    tile_tokens_ = std::clamp<std::int64_t>(TILE_FLOATS / (row_floats() * share_), 1, TILE_TOKENS);
     std::int64_t longest = 0;
     for (std::int64_t s = 0; s < f_.symbols[SEQUENCES]; ++s) {
         longest_context_ = std::max(longest_context_, context(s));
@@ -67,7 +67,7 @@ void Attending::choose_bundle() {
     const std::int64_t wanted = f_.pool.size() > 1 ? ITEMS_A_THREAD * f_.pool.size() : 1;
     for (std::int64_t n = 2; n <= key_heads_; ++n) {
         const bool enough = tiles_ * (key_heads_ / n) * spans_ >= wanted;
-        if (key_heads_ % n == 0 && n * rows_ <= TILE_ROWS && enough) bundle_ = n;
+        if (key_heads_ % n == 0 && n * rows_ * row_floats() <= TILE_FLOATS && enough) bundle_ = n;
     }
     rows_ *= bundle_;
     items_ = tiles_ * (key_heads_ / bundle_);
@@ -83,7 +83,7 @@ std::int64_t Attending::context(std::int64_t s) const { return group_ && group_-
 std::int64_t Attending::tile_bytes() const { return (tiles_ * static_cast<std::int64_t>(sizeof(Tile)) + 63) / 64 * 64; }
 
 std::int64_t Attending::workspace_floats() const {
-    return (2 * SPAN + CHUNK * (dim_ + value_dim_) + rows_ * (SPAN + dim_ + 2 * value_dim_ + 6) + 15) / 16 * 16;
+    return (2 * SPAN + CHUNK * (dim_ + value_dim_) + rows_ * row_floats() + 15) / 16 * 16;
 }
 
 std::int64_t Attending::scratch() const {
@@ -100,7 +100,7 @@ Attending::Workspace Attending::workspace(int worker) const {
     };
     Workspace w;
     w.entry = reinterpret_cast<std::int64_t*>(next(2 * SPAN));
-    w.keys = next(CHUNK * dim_), w.values = next(CHUNK * value_dim_), w.score = next(rows_ * SPAN), w.q = next(rows_ * dim_);
+    w.keys = next(CHUNK * dim_), w.values = next(CHUNK * value_dim_), w.score = next(rows_ * STRIDE), w.q = next(rows_ * dim_);
     w.acc = next(rows_ * value_dim_), w.part_acc = next(rows_ * value_dim_);
     w.largest = next(rows_), w.total = next(rows_), w.part_largest = next(rows_), w.part_total = next(rows_);
     w.low = reinterpret_cast<int*>(next(rows_)), w.high = reinterpret_cast<int*>(next(rows_));
@@ -295,13 +295,13 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
         for (std::int64_t head = 0, row = 0; head < bundle_; ++head, row += rows) {
             f_.kernels.load_keys(keys_.storage, w.keys, find(keys_, at, count, head), count, keys_.dim);
             if (rest_.dim) f_.kernels.load_keys(rest_.storage, w.keys + keys_.dim * CHUNK, find(rest_, at, count, head), count, rest_.dim);
-            f_.kernels.scores(w.score + row * SPAN + at, SPAN, w.q + row * dim, rows, w.keys, count, dim, a_.scale, a_.softcap);
+            f_.kernels.scores(w.score + row * STRIDE + at, STRIDE, w.q + row * dim, rows, w.keys, count, dim, a_.scale, a_.softcap);
         }
     }
     for (std::int64_t row = 0; row < it.rows; ++row) {
         const std::int64_t token = it.tile.first + row % rows / share_;
         const auto [from, to] = seen(token, it.tile.s);
-        float* score = w.score + row * SPAN;
+        float* score = w.score + row * STRIDE;
         if (a_.reach) add_biases(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
         if (a_.slopes) add_slopes(score, head_of(it, row), f_.place[static_cast<std::size_t>(token)], begin, n);
         if (f_.batch.parents) hide_other_branches(score, token, it.tile.s, begin, end);
@@ -314,7 +314,7 @@ void Attending::attend_span(const Item& it, std::int64_t span, const Workspace& 
         const int count = static_cast<int>(std::min<std::int64_t>(CHUNK, n - at));
         for (std::int64_t head = 0, row = 0; head < bundle_; ++head, row += rows) {
             f_.kernels.load_values(values_.storage, w.values, find(values_, at, count, head), count, value_dim);
-            f_.kernels.accumulate(acc + row * value_dim_, w.score + row * SPAN + at, SPAN, rows, w.values, count, value_dim, w.low + row,
+            f_.kernels.accumulate(acc + row * value_dim_, w.score + row * STRIDE + at, STRIDE, rows, w.values, count, value_dim, w.low + row,
                                   w.high + row, static_cast<int>(at));
         }
     }

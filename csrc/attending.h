@@ -42,10 +42,12 @@ public:
     void run(const Operands& operands);
 
 private:
-    static constexpr std::int64_t SPAN = 256;          // keys
-    static constexpr std::int64_t TILE_ROWS = 64;      // queries of one item, at most (but for those of one token and key head)
-    static constexpr std::int64_t LEAST_SHARE = 4;     // query heads of an item, where those that share a key are divided
-    static constexpr std::int64_t ITEMS_A_THREAD = 4;  // with fewer items than this, spans are computed in parallel
+    static constexpr std::int64_t SPAN = 256;             // keys
+    static constexpr std::int64_t STRIDE = SPAN + 16;     // of rows of scores: a power of two apart they would share few of the cache's sets
+    static constexpr std::int64_t TILE_FLOATS = 1 << 17;  // of an item's scores, queries and sums: they stay in the second-level cache
+    static constexpr std::int64_t TILE_TOKENS = 64;       // of an item, at most: scores are computed of the keys that any of them sees
+    static constexpr std::int64_t LEAST_SHARE = 4;        // query heads of an item, where those that share a key are divided
+    static constexpr std::int64_t ITEMS_A_THREAD = 4;     // with fewer items than this, spans are computed in parallel
 
     // Tokens [first, first + count) of sequence s.
     struct Tile {
@@ -89,6 +91,7 @@ private:
     Stored stored(int field, std::int64_t dim) const;
     void cut_heads();
     void choose_bundle();
+    std::int64_t row_floats() const { return STRIDE + dim_ + 2 * value_dim_ + 6; }  // of a workspace
     void lay_tiles();
     Item item(std::int64_t i) const;
     std::int64_t head_of(const Item& item, std::int64_t row) const;  // the query head of a row
