@@ -22,6 +22,9 @@ class Engine(ABC):
     kv_bytes: int  #: of the keys and values of one token
     imports: float  #: seconds that importing the engine took
 
+    def settle(self) -> None:
+        """Return when it is as fast as it will be."""
+
     @abstractmethod
     def begin(self) -> None:
         """Forget all sequences."""
@@ -53,13 +56,15 @@ class Heron(Engine):
         self.imports = time.perf_counter() - start
         self._model = heron.load(path, backend="native", threads=threads, ctx_size=context)
         self._executable = self._model.executable
-        self._executable.wait()
         self.vocab = self._model.graph_model.vocab_size
         self._groups = self._executable.state_groups
         self.kv_bytes = sum(group.unit_bytes // group.block_size for group in self._groups if group.kind == "token")
         self._units = {group.name: 1 + sequences * (cache.units_for(group, context, STEP) - 1) for group in self._groups}
         self._executable.allocate(self._units)
         self.begin()
+
+    def settle(self) -> None:
+        self._executable.wait()
 
     def begin(self) -> None:
         empty = self._cache.Cache(self._groups, self._units)

@@ -36,7 +36,10 @@ def main() -> None:
     ready = time.perf_counter() - start
     if options.first:
         engine.read([list(range(3, 3 + options.first))])
+    else:
+        engine.settle()
     print(json.dumps({"ready": ready, "imports": engine.imports, "kv_bytes": engine.kv_bytes}), file=answers, flush=True)
+    engine.settle()
 
     import numpy as np
 

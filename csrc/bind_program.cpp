@@ -175,6 +175,7 @@ void bind_weight(nb::module_& m) {
         .def("cancel", &Packing::cancel, nb::call_guard<nb::gil_scoped_release>())
         .def("hold", &Packing::hold, nb::call_guard<nb::gil_scoped_release>(), "Keep run() away from the threads and the matrices, until go_on().")
         .def("go_on", &Packing::go_on, nb::call_guard<nb::gil_scoped_release>())
+        .def("hurry", &Packing::hurry, "From now on use all threads: somebody waits.")
         .def("left", &Packing::left, "Bytes that run() has still to write.")
         .def("can_wait", &Packing::can_wait, "Whether every matrix can be used before it is packed, and its file is in memory.");
 }

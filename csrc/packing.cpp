@@ -30,13 +30,15 @@ void Packing::add(Weight& weight, std::size_t matrix, const std::uint8_t* rows, 
 
 void Packing::run(ThreadPool& pool) {
     std::sort(pieces_.begin(), pieces_.end(), [](const Piece& a, const Piece& b) { return a.from < b.from; });
-    const auto count = static_cast<std::int64_t>(pieces_.size()), turn = TURN * pool.size();
-    for (std::int64_t at = 0; at < count && !cancelled_; at += turn) {
+    const auto count = static_cast<std::int64_t>(pieces_.size());
+    for (std::int64_t at = 0, turn; at < count && !cancelled_; at += turn) {
         std::unique_lock<std::mutex> lock(turns_);
         turn_.wait(lock, [&] { return !held_ || cancelled_; });
         busy_ = true;
         lock.unlock();
-        pack_some(pool, at, std::min(count, at + turn));
+        const bool hurried = hurried_;
+        turn = hurried ? TURN * pool.size() : 1;
+        pack_some(hurried ? &pool : nullptr, at, std::min(count, at + turn));
         lock.lock();
         busy_ = false;
         turn_.notify_all();
@@ -45,19 +47,24 @@ void Packing::run(ThreadPool& pool) {
     pieces_.clear();
 }
 
-void Packing::pack_some(ThreadPool& pool, std::int64_t begin, std::int64_t end) {
+void Packing::pack_some(ThreadPool* pool, std::int64_t begin, std::int64_t end) {
     const auto expect = [&](std::int64_t i) {
         if (i < static_cast<std::int64_t>(pieces_.size())) will_read(pieces_[static_cast<std::size_t>(i)].from, pieces_[static_cast<std::size_t>(i)].bytes());
     };
     for (std::int64_t i = 0; begin == 0 && i < AHEAD / PIECE; ++i) expect(i);
-    pool.run(end - begin, [&](std::int64_t i, int) {
+    const auto pack_one = [&](std::int64_t i) {
         if (cancelled_) return;
-        expect(begin + i + AHEAD / PIECE);
-        const Piece& piece = pieces_[static_cast<std::size_t>(begin + i)];
+        expect(i + AHEAD / PIECE);
+        const Piece& piece = pieces_[static_cast<std::size_t>(i)];
         pack(*piece.layout, piece.k, piece.from, piece.stride, piece.rows, piece.to);
         release_file_pages(piece.from, piece.bytes());
         left_ -= piece.layout->bytes(piece.rows, piece.k);
-    });
+    };
+    if (pool) {
+        pool->run(end - begin, [&](std::int64_t i, int) { pack_one(begin + i); });
+    } else {
+        for (std::int64_t i = begin; i < end; ++i) pack_one(i);
+    }
     for (std::int64_t i = begin; i < end && !cancelled_; ++i) {
         Target& target = targets_[pieces_[static_cast<std::size_t>(i)].target];
         if (--target.left == 0) target.matrix->data = target.packed, target.matrix->in_file = false;

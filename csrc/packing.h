@@ -22,8 +22,10 @@ public:
     // All rows of one matrix, `stride` bytes apart in a mapped file. Throws ProgramError for rows that do not fit the matrix.
     void add(Weight& weight, std::size_t matrix, const std::uint8_t* rows, std::int64_t stride, std::int64_t n);
 
-    // Packs all that was added, whose memory must last until then.
+    // Packs all that was added, whose memory must last until then: on the calling thread, which leaves the others to whoever prepares
+    // the first step, and from hurry() on, when somebody waits, on all of the pool.
     void run(ThreadPool& pool);
+    void hurry() { hurried_ = true; }
 
     // From another thread: run() returns soon, with weights that are good for nothing.
     void cancel();
@@ -55,13 +57,13 @@ private:
         std::int64_t bytes() const { return stride * (rows - 1) + layout->format->row_bytes(k); }
     };
 
-    void pack_some(ThreadPool& pool, std::int64_t begin, std::int64_t end);
+    void pack_some(ThreadPool* pool, std::int64_t begin, std::int64_t end);
     void release_all() const;
 
     std::vector<Target> targets_;
     std::vector<Piece> pieces_;
     std::atomic<std::int64_t> left_{0};
-    std::atomic<bool> cancelled_{false};
+    std::atomic<bool> cancelled_{false}, hurried_{false};
     std::mutex turns_;
     std::condition_variable turn_;
     bool held_ = false, busy_ = false;

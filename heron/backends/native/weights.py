@@ -140,6 +140,8 @@ class _Job(Thread):
         self._kept = matrices
         self._others = [(tensor, made) for tensor, made in matrices if not self._leave_to_core(tensor, made)]
         self.may_begin_early = not self._others and self._packing.can_wait()
+        if not self.may_begin_early:
+            self._packing.hurry()
 
     def _leave_to_core(self, tensor: Tensor, made: _core.Weight) -> bool:
         rows = _mapped_rows(tensor)
@@ -186,10 +188,12 @@ class _Job(Thread):
         return self._error is None
 
     def go_on(self) -> None:
+        self._packing.hurry()  # the next step waits for it
         self._packing.go_on()
 
     def finish(self) -> None:
         """Wait for the end. Raises what went wrong."""
+        self._packing.hurry()
         self.join()
         if self._error:
             raise self._error
