@@ -22,6 +22,7 @@ class Engine(ABC):
     kv_bytes: int  #: of the keys and values of one token
     imports: float  #: seconds that importing the engine took
 
+    @abstractmethod
     def settle(self) -> None:
         """Return when it is as fast as it will be."""
 
@@ -96,6 +97,9 @@ class LlamaCpp(Engine):
         self.vocab = peer.llama_vocab_n_tokens(peer.llama_model_get_vocab(model))
         self.kv_bytes = 0  # not asked for: Heron's are the same keys and values
         self._places = [0] * sequences
+
+    def settle(self) -> None:
+        """It is, once it is loaded."""
 
     def begin(self) -> None:
         self._peer.llama_memory_clear(self._peer.llama_get_memory(self._context), True)
