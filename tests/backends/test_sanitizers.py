@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = (
+    "tests/backends/test_native_attention.py",
     "tests/backends/test_native_linear.py",
     "tests/backends/test_native_ops.py",
     "tests/backends/test_native_program.py",
