@@ -18,6 +18,10 @@ inline WeightPtr weight_of(const Node& node, std::size_t i) { return i < node.we
 // How the node's products take their activations.
 inline Mode mode_of(const Node& node) { return node.attributes.number("f32") != 0 ? Mode::f32 : Mode::int8; }
 
+// Attributes of activations and of glu.
+Activation activation_of(const Node& node);
+Glu glu_of(const Node& node);
+
 inline std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }  // to whole cache lines
 
 // Where the rows of an operand lie that stretches to another shape, by numpy's rule.

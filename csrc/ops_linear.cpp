@@ -21,6 +21,9 @@ void multiply(const PackedMatrix& matrix, std::int64_t begin, std::int64_t end, 
     dot(matrix, begin * PANELS_TOGETHER, std::min(matrix.panels(), end * PANELS_TOGETHER), x, y, ldy, bias, places);
 }
 
+// What one thread makes before it goes on to what is made of it: the second-level cache holds it.
+constexpr std::int64_t STAY = 256 << 10;
+
 // y = x W' + bias, for W one of several matrices that share an input.
 struct Branch {
     WeightPtr weight, bias;
@@ -34,10 +37,11 @@ class Branches {
 public:
     static constexpr std::size_t MOST = 8;
 
+    // Into outputs of the node, or, of a gated node, all into its only one.
     Branches(const Node& node, std::size_t count) : x_(node.inputs[0]) {
         if (count > MOST) throw ProgramError(node.op + " has more than " + std::to_string(MOST) + " matrices");
         for (std::size_t i = 0; i < count; ++i) {
-            branches_.push_back({node.weights[i], weight_of(node, count + i), node.outputs[i]});
+            branches_.push_back({node.weights[i], weight_of(node, count + i), node.outputs[std::min(i, node.outputs.size() - 1)]});
             const ActivationKind kind = branches_[i].matrix().layout->kind(mode_of(node));
             const auto alike = std::find(kinds_.begin(), kinds_.end(), kind);
             kind_of_.push_back(static_cast<std::size_t>(alike - kinds_.begin()));
@@ -52,19 +56,10 @@ public:
     }
 
     void run(const Frame& f) const {
-        const std::int64_t tokens = f.rows(x_), k = x_.columns();
+        const std::int64_t tokens = f.rows(x_);
         if (tokens == 0) return;
         Activations prepared[MOST];
-        char* next = f.scratch;
-        for (std::size_t i = 0; i < kinds_.size(); ++i) {
-            char* to = next;
-            next += aligned(tokens * activation_bytes(kinds_[i], k));
-            const std::int64_t tiles = tile_count(kinds_[i], f.runtime.isa, tokens);
-            f.by_rows(tiles, k * (tokens / tiles), [&](std::int64_t begin, std::int64_t end) {
-                prepare(kinds_[i], f.runtime.isa, f.f32(x_), k, tokens, k, begin, end, to);
-            });
-            prepared[i] = {kinds_[i], tokens, to};
-        }
+        prepare_all(f, prepared);
         std::int64_t count = 0;
         for (const Branch& branch : branches_) count += bundles(branch.matrix());
         f.pool.ranges(count, worthwhile(branches_[0].matrix(), tokens), [&](std::int64_t begin, std::int64_t end, int) {
@@ -79,7 +74,50 @@ public:
         });
     }
 
+    std::int64_t gated_scratch(const Frame& f) const { return scratch(f) + f.pool.size() * 2 * aligned(gated_bundles(f.rows(x_)) * bundle_bytes(f.rows(x_))); }
+
+    // y = glu of the two products, whose rows never leave the cache: a row of many products lies far from the next one.
+    void run_gated(const Frame& f, const Glu& how) const {
+        const std::int64_t tokens = f.rows(x_), most = gated_bundles(tokens);
+        if (tokens == 0) return;
+        Activations prepared[MOST];
+        prepare_all(f, prepared);
+        char* const own = f.scratch + scratch(f);
+        const PackedMatrix& matrix = branches_[0].matrix();
+        const std::int64_t width = most * PANELS_TOGETHER * matrix.layout->rows, half = aligned(most * bundle_bytes(tokens));
+        f.pool.ranges(bundles(matrix), worthwhile(matrix, tokens), [&](std::int64_t begin, std::int64_t end, int worker) {
+            auto* gate = reinterpret_cast<float*>(own + worker * 2 * half);
+            auto* up = reinterpret_cast<float*>(own + worker * 2 * half + half);
+            for (std::int64_t at = begin; at < end; at += most) {
+                const std::int64_t to = std::min(end, at + most), first = at * PANELS_TOGETHER * matrix.layout->rows;
+                const std::int64_t rows = std::min(matrix.rows, to * PANELS_TOGETHER * matrix.layout->rows) - first;
+                for (std::size_t i = 0; i < 2; ++i) {
+                    const float* bias = branches_[i].bias ? branches_[i].bias->values.data() : nullptr;
+                    multiply(branches_[i].matrix(), at, to, prepared[kind_of_[i]], (i ? up : gate) - first, width, bias);
+                }
+                for (std::int64_t t = 0; t < tokens; ++t) f.kernels.glu(how, f.f32(branches_[0].y) + t * matrix.rows + first, gate + t * width, up + t * width, rows);
+            }
+        });
+    }
+
 private:
+    std::int64_t bundle_bytes(std::int64_t tokens) const { return tokens * PANELS_TOGETHER * branches_[0].matrix().layout->rows * 4; }
+    std::int64_t gated_bundles(std::int64_t tokens) const { return std::max<std::int64_t>(1, STAY / 2 / std::max<std::int64_t>(1, bundle_bytes(tokens))); }
+
+    void prepare_all(const Frame& f, Activations* prepared) const {
+        const std::int64_t tokens = f.rows(x_), k = x_.columns();
+        char* next = f.scratch;
+        for (std::size_t i = 0; i < kinds_.size(); ++i) {
+            char* to = next;
+            next += aligned(tokens * activation_bytes(kinds_[i], k));
+            const std::int64_t tiles = tile_count(kinds_[i], f.runtime.isa, tokens);
+            f.by_rows(tiles, k * (tokens / tiles), [&](std::int64_t begin, std::int64_t end) {
+                prepare(kinds_[i], f.runtime.isa, f.f32(x_), k, tokens, k, begin, end, to);
+            });
+            prepared[i] = {kinds_[i], tokens, to};
+        }
+    }
+
     Value x_;
     std::vector<Branch> branches_;
     std::vector<ActivationKind> kinds_;
@@ -92,6 +130,13 @@ Instruction instruction_of(std::shared_ptr<const Products> products) {
 }
 
 Instruction linear(const Node& node, Shared&) { return instruction_of(std::make_shared<const Branches>(node, 1)); }
+
+Instruction gated_linear(const Node& node, Shared&) {
+    const auto products = std::make_shared<const Branches>(node, 2);
+    if (node.weights[0]->matrices[0].rows != node.weights[1]->matrices[0].rows) throw ProgramError("gated_linear takes two matrices of one shape");
+    const Glu how = glu_of(node);
+    return {[=](Frame& f) { products->run_gated(f, how); }, [=](const Frame& f) { return products->gated_scratch(f); }};
+}
 
 Instruction packed_linear(const Node& node, Shared&) { return instruction_of(std::make_shared<const Branches>(node, node.outputs.size())); }
 
@@ -218,6 +263,7 @@ void add_linear_kernels(Kernels& table) {
     table["embed"] = embed;
     table["linear"] = linear;
     table["packed_linear"] = packed_linear;
+    table["gated_linear"] = gated_linear;
     table["expert_linear"] = expert_linear;
 }
 

@@ -10,14 +10,6 @@ namespace {
 // Arithmetic of a transcendental function, beside that of an addition.
 constexpr int EXP_COST = 8;
 
-Activation activation_of(const Node& node) {
-    const std::string& kind = node.attributes.word("kind");
-    for (std::size_t i = 0; i < std::size(ACTIVATIONS); ++i) {
-        if (kind == ACTIVATIONS[i]) return static_cast<Activation>(i);
-    }
-    throw ProgramError("there is no activation " + kind);
-}
-
 // A norm's gain (or bias) may differ by head: [H, d] beside x [T, H, d].
 const float* row_of(const float* values, std::int64_t row, std::int64_t count, std::int64_t columns) {
     return values ? values + row % count * columns : nullptr;
@@ -147,7 +139,7 @@ Instruction activation(const Node& node, Shared&) {
 
 Instruction glu(const Node& node, Shared&) {
     const Value gate = node.inputs[0], up = node.inputs[1], y = node.outputs[0];
-    const Glu how{activation_of(node), static_cast<float>(node.attributes.number("limit", 0)), static_cast<float>(node.attributes.number("offset", 0))};
+    const Glu how = glu_of(node);
     return {[=](Frame& f) {
         if (f.elements(gate) != f.elements(y) || f.elements(up) != f.elements(y)) throw ProgramError("glu takes a gate and values of one shape");
         const float *g = f.f32(gate), *u = f.f32(up);
@@ -214,6 +206,18 @@ Instruction mask_fill(const Node& node, Shared&) {
 }
 
 }  // namespace
+
+Activation activation_of(const Node& node) {
+    const std::string& kind = node.attributes.word("kind");
+    for (std::size_t i = 0; i < std::size(ACTIVATIONS); ++i) {
+        if (kind == ACTIVATIONS[i]) return static_cast<Activation>(i);
+    }
+    throw ProgramError("there is no activation " + kind);
+}
+
+Glu glu_of(const Node& node) {
+    return {activation_of(node), static_cast<float>(node.attributes.number("limit", 0)), static_cast<float>(node.attributes.number("offset", 0))};
+}
 
 void add_row_kernels(Kernels& table) {
     table["rms_norm"] = rms_norm;

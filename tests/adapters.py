@@ -10,10 +10,12 @@ from heron.backends.base import Adapter
 from heron.checkpoint.views import Const
 from heron.graph.graph import Model, Node
 
+PRODUCTS = ("linear", "packed_linear", "gated_linear")
+
 
 def matrices(model: Model) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the weights that an adapter can change."""
-    nodes = [n for g in model.entries.values() for n in g.nodes if n.op in ("linear", "packed_linear")]
+    nodes = [n for g in model.entries.values() for n in g.nodes if n.op in PRODUCTS]
     return {w.name: w.shape for n in nodes for w in n.weights if w is not None and len(w.shape) == 2}
 
 
@@ -30,7 +32,7 @@ def merged(model: Model, adapter: Adapter) -> Model:
     """The model with the adapter added into its products' weights; other uses of a weight (a tied embedding) keep it."""
 
     def node(n: Node) -> Node:
-        if n.op not in ("linear", "packed_linear"):
+        if n.op not in PRODUCTS:
             return n
         weights = []
         for w in n.weights:

@@ -205,5 +205,8 @@ class Builder:
         attrs: dict[str, Any] = ({"limit": limit} if limit else {}) | ({"offset": offset} if offset else {})
         return self.call("glu", (gate, up), kind=kind, **attrs)[0]
 
+    def gated_linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight | None], kind: str) -> Value:
+        return self.call("gated_linear", (x,), (*weights, *biases), kind=kind)[0]
+
     def attention(self, q: Value, k: Value, v: Value, state: State, weights: Sequence[Weight | None] = (), **attrs: Any) -> Value:
         return self.call("attention", (q, k, v), weights, reads=(state,), writes=(state,), value_dim=v.shape[-1], **attrs)[0]

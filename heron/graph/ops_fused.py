@@ -59,6 +59,19 @@ def _glu_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value
     return (b.add(product, b.scale(gate, offset)) if offset else product,)
 
 
+@op("gated_linear")
+def _gated_linear(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x; a gate's and another matrix, then a bias or none of each -> glu of the two products of x, with the attributes of ``glu``."""
+    return _linear(inputs, weights[:1], {})
+
+
+@means("gated_linear")
+def _gated_linear_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    pairs = zip(node.weights[:2], node.weights[2:], strict=True)
+    gate, up = (b.call("linear", inputs, (weight, bias))[0] for weight, bias in pairs)
+    return _glu_means(b, node, (gate, up))
+
+
 @op("attention")
 def _attention(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     """q, k, v -> k and v written to the state, then q attends to the state."""

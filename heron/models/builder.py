@@ -150,6 +150,12 @@ class ModelBuilder(Builder):
             return super().packed_linear(x, weights, biases)
         return tuple(self.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
+    def gated_linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight | None], kind: str) -> Value:
+        if all(self._scale(weight, 1) is None for weight in weights):
+            return super().gated_linear(x, weights, biases, kind)
+        gate, up = self.packed_linear(x, weights, biases)
+        return self.glu(gate, up, kind)
+
     def expert_linear(self, x: Value, ids: Value, weight: Weight, bias: Weight | None = None) -> Value:
         scale = self._scale(weight, weight.shape[0])
         if scale is None:

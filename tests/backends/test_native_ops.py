@@ -98,6 +98,8 @@ CASES: dict[str, Build] = {
     "linear, one output": lambda c: c.b.linear(c.x(5), c.weight(1, 5)),
     "linear of heads": lambda c: c.b.linear(c.x(3, 19), c.weight(8, 19)),
     "packed_linear": lambda c: c.b.packed_linear(c.x(64), [c.weight(n, 64) for n in (48, 7, 7)], [None, c.weight(7), None]),
+    "gated_linear": lambda c: c.b.gated_linear(c.x(64), [c.weight(151, 64) for _ in range(2)], [None, c.weight(151)], "silu"),
+    "gated_linear of many": lambda c: c.b.gated_linear(c.x(96), [c.weight(640, 96) for _ in range(2)], [c.weight(640)] * 2, "gelu"),
     "rms_norm": lambda c: c.b.rms_norm(c.x(131), c.weight(131), 1e-5),
     "rms_norm without gain": lambda c: c.b.rms_norm(c.x(3, 7), None, 1e-5),
     "rms_norm, a gain each head": lambda c: c.b.rms_norm(c.x(3, 7), c.weight(3, 7), 1e-5),

@@ -25,7 +25,7 @@ def matrices_of(node: Node) -> int:
     """How many of the node's first weights are matrices that it multiplies by, or takes rows of."""
     if node.op == "packed_linear":
         return int(node.attrs["n"])
-    if node.op == "latent_attend":
+    if node.op in ("gated_linear", "latent_attend"):
         return 2
     return 1 if node.op in ("embed", "linear", "expert_linear") else 0
 

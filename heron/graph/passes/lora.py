@@ -5,12 +5,12 @@ The branches read banks that belong to the executable, and each sequence of a ba
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from heron.errors import UnsupportedError
 from heron.graph.builder import Builder
-from heron.graph.graph import Graph, Model, Node, Value
+from heron.graph.graph import Graph, Model, Node, Value, Weight
 from heron.graph.passes.rewrite import keep, rewrite
 
 
@@ -28,13 +28,18 @@ def attach(model: Model, targets: Collection[str]) -> Model:
 
 def _attach(graph: Graph, targets: Collection[str]) -> Graph:
     def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        outputs = keep(b, node, inputs)
-        if node.op not in ("linear", "packed_linear"):
-            return outputs
-        names = [weight.name if weight else "" for weight in node.weights[: len(outputs)]]
+        if node.op in ("linear", "packed_linear"):
+            return branches(b, inputs[0], node.weights, keep(b, node, inputs))
+        if node.op == "gated_linear" and any(weight and weight.name in targets for weight in node.weights[:2]):
+            products = b.call("packed_linear", inputs, node.weights, n=2)
+            return b.call("glu", branches(b, inputs[0], node.weights, products), **node.attrs)
+        return keep(b, node, inputs)
+
+    def branches(b: Builder, x: Value, weights: Sequence[Weight | None], products: tuple[Value, ...]) -> tuple[Value, ...]:
+        names = [weight.name if weight else "" for weight in weights[: len(products)]]
         return tuple(
-            b.call("lora", (inputs[0], output), target=name)[0] if name in targets else output
-            for name, output in zip(names, outputs, strict=True)
+            b.call("lora", (x, product), target=name)[0] if name in targets else product
+            for name, product in zip(names, products, strict=True)
         )
 
     return rewrite(graph, visit)

@@ -67,6 +67,14 @@ def _packed_linear(s: Sharding, node: Node, inputs: Values) -> Values:
     return tuple(product(s, x, weight, bias) for weight, bias in pairs if weight is not None)
 
 
+@shards("gated_linear")
+def _gated_linear(s: Sharding, node: Node, inputs: Values) -> Values:
+    x = s.whole(inputs[0])
+    gate, up = (product(s, x, weight, bias) for weight, bias in zip(node.weights[:2], node.weights[2:], strict=True) if weight is not None)
+    outputs = s.b.call("glu", (gate, up), **node.attrs)
+    return outputs if s.layout(gate) is WHOLE else s.put(outputs, s.layout(gate))
+
+
 @shards("expert_linear")
 def _expert_linear(s: Sharding, node: Node, inputs: Values) -> Values:
     """Each rank has some of the experts, and 0 where a token chose another rank's."""

@@ -32,9 +32,9 @@ class GatedMLP:
                 stored = [(f"ffn_up{self.suffix}", (at, at + self.width)) for at in (0, self.width)]
             weights = [b.weight(f"{name}.weight", self.width, hidden, role="columns", part=part) for name, part in stored]
             biases = [b.maybe(f"{name}.bias", self.width, role="columns", part=part) for name, part in stored]
-            gate, up = b.packed_linear(x, weights, biases)
+            middle = b.gated_linear(x, weights, biases, self.kind)
             down = b.weight(f"ffn_down{self.suffix}.weight", hidden, self.width, role="rows")
-            return b.linear(b.glu(gate, up, self.kind), down, b.maybe(f"ffn_down{self.suffix}.bias", hidden))
+            return b.linear(middle, down, b.maybe(f"ffn_down{self.suffix}.bias", hidden))
 
 
 @dataclass(frozen=True)
