@@ -107,9 +107,9 @@ def measure(options: argparse.Namespace, found: list[Target], load: Load, progre
 
 def row(load: Load, name: str, figures: dict[str, Any]) -> str:
     cached = f"{figures['cached_tokens'] / figures['prompt_tokens']:.0%}" if figures["prompt_tokens"] else "-"
-    first = _times(figures["later_first_token_ms" if load.first_alone else "first_token_ms"])
-    if load.first_alone:
-        first += f"; the first {shown(figures['very_first_token_ms'], 0)}"
+    first = _times(figures["later_first_token_ms" if load.prefix else "first_token_ms"])
+    if load.prefix:
+        first += f"; of the first {shown(figures['very_first_token_ms'], 0)}"
     errors = ", ".join(f"{count} of status {status}" for status, count in figures["errors"].items()) or "0"
     speed, ratio = shown(figures["tokens_per_second"], 1), shown(figures["ratio"], 3)
     return markdown(load.label, name, speed, ratio, first, _times(figures["between_tokens_ms"]), cached, errors)
