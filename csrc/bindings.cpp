@@ -11,6 +11,7 @@ void bind_text(nb::module_ &m);
 }  // namespace heron
 
 NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // at exit Python does not free what modules and threads still hold; the system does
     m.doc() = "Heron's CPU core: kernels, the program executor, the sampler and vocabularies.";
     heron::bind_kernels(m);
     heron::bind_program(m);
