@@ -23,6 +23,7 @@ BEGIN, END = "<!-- written by the tests: python -m pytest --write-coverage -->\n
 COLUMNS = (
     *(f"{check}, reference" for check in ("logits", "keys", "GGUF", "ranks", "adapters", "taps")),
     "logits, native",
+    "logits, torch",
     "logits, llama.cpp",
     "command, native",
 )

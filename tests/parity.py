@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
 
-from heron.backends import reference
+from heron.backends import native, reference
+from heron.backends import torch as on_torch
 from heron.backends.base import Executable, Options
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
@@ -34,6 +36,16 @@ Prepare = Callable[[Model, Options], Executable]
 
 #: Largest difference of logits, relative to their standard deviation.
 TOLERANCE = 1e-4
+
+#: Backends beside the reference, for tests that hold on each.
+OTHER_BACKENDS = [
+    pytest.param(
+        native,
+        id="native",
+        marks=[pytest.mark.covers("logits", "native"), pytest.mark.skipif(not native.available(), reason="the core is not compiled")],
+    ),
+    pytest.param(on_torch, id="torch", marks=pytest.mark.covers("logits", "torch")),
+]
 
 
 def reference_backend(model: Model, options: Options) -> Executable:

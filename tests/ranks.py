@@ -14,13 +14,15 @@ from heron.graph.graph import Model
 from heron.graph.passes.shard import shard
 
 
-def in_ranks(model: Model, ranks: int, work: Callable[[Any], Any], runner: Callable[..., Any] = parity.Runner) -> list[Any]:
+def in_ranks(
+    model: Model, ranks: int, work: Callable[[Any], Any], runner: Callable[..., Any] = parity.Runner, backend: Any = reference
+) -> list[Any]:
     """What ``work`` returns on each of the ranks, which are threads, given a runner of the rank's part."""
     group, results = LocalRanks(ranks), [None] * ranks
 
     def run(rank: int) -> None:
         def prepare(part: Model, options: Options) -> Any:
-            return reference.prepare(part, Placement(rank=rank, ranks=ranks, communicator=group.communicator(rank)), options)
+            return backend.prepare(part, Placement(rank=rank, ranks=ranks, communicator=group.communicator(rank)), options)
 
         try:
             results[rank] = work(runner(shard(model, rank, ranks), prepare))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 
 KV_DTYPES = ("f16", "f32", "q8_0")
+DTYPES = ("auto", "f32", "f16", "bf16")
 
 
 class Communicator(Protocol):
@@ -48,6 +49,8 @@ class Placement:
 class Options:
     """How a model is made ready. ``activations`` is ``int8`` (per block, in quantized products) or ``f32``.
 
+    ``dtype`` is what the torch backend computes in: ``f32``, ``f16``, ``bf16``, or ``auto``, what suits the device.
+
     ``repack`` rewrites matrices for the machine at load; without it a backend that can multiplies from the mapped file, in less
     memory and slower. ``mlock`` keeps them in memory. ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0``
     runs what they mean instead.
@@ -55,6 +58,7 @@ class Options:
 
     kv_dtype: str = "f16"
     activations: str = "int8"
+    dtype: str = "auto"
     threads: int | None = None
     repack: bool = True
     mlock: bool = False
@@ -65,6 +69,8 @@ class Options:
             raise UnsupportedError(f"kv_dtype {self.kv_dtype!r} is not one of {', '.join(KV_DTYPES)}")
         if self.activations not in ("int8", "f32"):
             raise UnsupportedError(f"activations {self.activations!r} is not one of int8, f32")
+        if self.dtype not in DTYPES:
+            raise UnsupportedError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,11 @@ class Executable(ABC):
     def to_come(self) -> int:
         """Bytes of memory that work in the background has still to take."""
         return 0
+
+    @property
+    def free_bytes(self) -> int | None:
+        """Bytes that the device can still give; None where it computes in the machine's own memory."""
+        return None
 
     def wait(self, enough: bool = False) -> None:
         """Return when the model is as fast as it will be, if ``prepare`` left work to be done in the background; with ``enough``

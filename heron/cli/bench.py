@@ -32,7 +32,8 @@ def bench(
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     repack: Annotated[bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file.")] = True,
-    backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast a model reads prompts (prefill) and decodes.
@@ -59,7 +60,8 @@ def bench(
     with _bar() as bar:
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
-            loaded = open_model(model, backend=backend, threads=wanted, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack)
+            where: dict[str, Any] = {"backend": backend, "device": device, "threads": wanted}
+            loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack)
             try:
                 if loaded.is_encoder and any(counts):
                     note("this model generates nothing: its prefill alone is measured")

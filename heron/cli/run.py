@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,8 @@ def run(
     regex: Annotated[str | None, typer.Option(help="Answer what this expression matches from beginning to end.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native or reference.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
+    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
@@ -85,9 +86,8 @@ def run(
         stop=tuple(stop or ()),
     )
     text = read_prompt(prompt, file, interactive)
-    loaded = open_model(
-        model, backend=backend, threads=threads, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock
-    )
+    where: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+    loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock)
     loaded.must_generate()
     session = Session(loaded, params, system, raw, note)
     try:

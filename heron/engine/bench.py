@@ -52,7 +52,8 @@ class Bench:
             raise RequestError(f"prompt and generated tokens are {context} together, the context holds {room}; ask for a larger --ctx-size")
         groups = self._executable.state_groups
         self._units = {g.name: 1 + batch * (units_for(g, context, PREFILL_CHUNK) - 1) for g in groups}
-        need, have = sum(self._units[g.name] * g.unit_bytes for g in groups), available_bytes()
+        need, free = sum(self._units[g.name] * g.unit_bytes for g in groups), self._executable.free_bytes
+        have = available_bytes() if free is None else free
         if need > have:
             raise RequestError(
                 f"{batch} sequences of {context} tokens need {need / 2**30:.1f} GiB of cache and {have / 2**30:.1f} GiB are free"

@@ -27,6 +27,11 @@ class Budget:
     context: int
     max_seqs: int
     step_tokens: int
+    device_bytes: int | None = None  #: what the device that holds them can still give; None where it is the machine's memory
+
+    @property
+    def _free(self) -> int:
+        return available_bytes() if self.device_bytes is None else self.device_bytes
 
     def units(self, tokens: int) -> dict[str, int]:
         """Units of each group, the null unit included, for so many tokens of all sequences together."""
@@ -35,7 +40,7 @@ class Budget:
     def _units(self, group: StateGroup, tokens: int) -> int:
         """A window never needs more than its own of each sequence."""
         if group.kind == "slot":
-            spare = int(SPARE_SHARE * available_bytes()) // max(1, group.unit_bytes)
+            spare = int(SPARE_SHARE * self._free) // max(1, group.unit_bytes)
             return 1 + self.max_seqs + max(1, min(SPARE_SLOTS * self.max_seqs, spare))
         alone = units_for(group, min(tokens, self.context), self.step_tokens) - 1
         return 1 + min(-(-tokens // group.block_size) + 2, alone * self.max_seqs)
@@ -46,13 +51,13 @@ class Budget:
     def tokens_that_fit(self) -> int:
         """Tokens of all sequences' whole contexts, or as many as fit in a share of the free memory; a context at least."""
         tokens = self.max_seqs * self.context
-        while tokens > self.context and self.bytes(tokens) > CONTEXT_SHARE * available_bytes():
+        while tokens > self.context and self.bytes(tokens) > CONTEXT_SHARE * self._free:
             tokens = max(self.context, tokens // 2)
         return tokens
 
     def must_fit(self, tokens: int, others: int = 0) -> None:
         """Raises RequestError for more than the free memory holds beside ``others`` bytes."""
-        need, have = self.bytes(tokens), max(0, available_bytes() - others)
+        need, have = self.bytes(tokens), max(0, self._free - others)
         if need > have:
             asked = f"a cache of {tokens} tokens for {self.max_seqs} sequences needs {need / 2**30:.1f} GiB"
             smaller = "ask for a smaller --kv-cache-size, or for fewer sequences (--max-seqs)"

@@ -42,11 +42,11 @@ Prompt = str | SequenceOf[int] | SequenceOf[Message]
 class Model:
     """A language model, its tokenizer, and one sequence's cache, whose common prefix with the last prompt is used again."""
 
-    def __init__(self, checkpoint: Checkpoint, backend: str, options: Options, ctx_size: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, backend: str, options: Options, ctx_size: int, device: str = "auto") -> None:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
-        self.backend, self.executable = make_ready(self.graph_model, backend, options)
+        self.backend, self.executable = make_ready(self.graph_model, backend, options, device)
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
             self.grammars = Grammars(self.tokenizer)
@@ -87,7 +87,8 @@ class Model:
         if asked > own and (self.is_encoder or "position_embd.weight" in self.checkpoint.tensors):
             raise RequestError(f"ctx_size {asked} is more than this model has positions for, {own}")
         size = asked or own
-        free = available_bytes() - self.executable.to_come
+        of_device = self.executable.free_bytes
+        free = available_bytes() - self.executable.to_come if of_device is None else of_device
         while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * free:
             size //= 2
         if asked and self._cache_bytes(size) > free:
@@ -294,19 +295,23 @@ def load(
     path: str | Path,
     *,
     backend: str = "auto",
+    device: str = "auto",
     threads: int | None = None,
     ctx_size: int = 0,
     kv_dtype: str = "f16",
     activations: str = "int8",
+    dtype: str = "auto",
     mmap: bool = True,
     repack: bool = True,
     mlock: bool = False,
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
-    ``backend`` is ``auto``, ``native`` or ``reference``; ``threads`` None a thread for each physical core that this process
-    may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced to fit in
-    memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights).
+    ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where it sees a GPU, else native; ``device`` is what torch
+    calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one; ``threads`` None a thread for each physical
+    core that this process may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced
+    to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);
+    ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
     not allow it (docs/loading.md).
@@ -320,8 +325,8 @@ def load(
         load_families()  # a HF folder is opened by what its family says of it
     checkpoint = Checkpoint(path, mmap=mmap)
     try:
-        options = Options(kv_dtype=kv_dtype, activations=activations, threads=threads, repack=repack, mlock=mlock)
-        return Model(checkpoint, backend, options, ctx_size)
+        options = Options(kv_dtype=kv_dtype, activations=activations, dtype=dtype, threads=threads, repack=repack, mlock=mlock)
+        return Model(checkpoint, backend, options, ctx_size, device)
     except BaseException:
         checkpoint.close()
         raise

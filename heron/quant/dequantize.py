@@ -18,7 +18,7 @@ from heron.quant.formats import Format
 # Blocks decoded at a time: enough for numpy to be quick, few enough for the temporaries to stay in the cache.
 _CHUNK_ELEMENTS = 1 << 18
 
-_IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+IQ4_VALUES = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
 
 def dequantize(fmt: Format, raw: NDArray[np.uint8]) -> Floats:
@@ -104,14 +104,14 @@ def _q6_k(b: Blocks) -> Floats:
 
 
 def _iq4_nl(b: Blocks) -> Floats:
-    return f32(b["d"]) * _IQ4_VALUES[unpack(b["qs"], 16, 4)]
+    return f32(b["d"]) * IQ4_VALUES[unpack(b["qs"], 16, 4)]
 
 
 def _iq4_xs(b: Blocks) -> Floats:
     low = unpack(b["scales_l"], 1, 4)
     high = split(b["scales_h"][:, None], 8, 2).astype(np.uint8)
     scales = (low | (high << np.uint8(4))).astype(np.float32) - 32
-    return per_group(f32(b["d"]) * scales, _IQ4_VALUES[unpack(b["qs"], 16, 4)])
+    return per_group(f32(b["d"]) * scales, IQ4_VALUES[unpack(b["qs"], 16, 4)])
 
 
 def _trits(packed: NDArray[np.uint8], digits: int) -> NDArray[np.uint8]:

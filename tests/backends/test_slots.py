@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from transformers.models.qwen3_next.modeling_qwen3_next import torch_recurrent_gated_delta_rule
 
 from heron.backends import native, reference
+from heron.backends import torch as on_torch
 from heron.backends.base import Executable, Options
 from heron.backends.batch import Batch
 from heron.checkpoint.views import Const
@@ -64,10 +65,10 @@ def expected(tokens: Sequence[int]) -> Logits:
     return y.reshape(len(tokens), -1).numpy()
 
 
-BACKENDS = [reference, pytest.param(native, marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled"))]
+BACKENDS = [reference, pytest.param(native, marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled")), on_torch]
 
 
-@pytest.fixture(params=BACKENDS, ids=["reference", "native"])
+@pytest.fixture(params=BACKENDS, ids=["reference", "native", "torch"])
 def backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 

@@ -32,10 +32,12 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return write_tiny(made.folder)
 
 
-@pytest.fixture(scope="module")
-def model(path: Path) -> Model:
-    backend = "native" if native.available() else "reference"
-    return heron.load(path, backend=backend, threads=1, ctx_size=128)
+@pytest.fixture(scope="module", params=["core", "torch"])
+def model(path: Path, request: pytest.FixtureRequest) -> Model:
+    """On torch with exact keys and values: its sums depend, in their last bits, on what is computed beside them."""
+    if request.param == "torch":
+        return heron.load(path, backend="torch", device="cpu", threads=1, ctx_size=128, kv_dtype="f32")
+    return heron.load(path, backend="native" if native.available() else "reference", threads=1, ctx_size=128)
 
 
 Asked = tuple[list[int], dict[str, Any]]

@@ -14,7 +14,7 @@ import heron
 from heron.backends import native
 from heron.errors import CheckpointError, HeronError, RequestError
 
-BACKENDS = ["reference", pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="no compiled core"))]
+BACKENDS = ["reference", pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="no compiled core")), "torch"]
 
 PROMPTS = ["Once upon a time", "One day, Tim", "Lily and her mom", "The dog was", "There was a big"]
 

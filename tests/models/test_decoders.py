@@ -1,12 +1,13 @@
-"""Every decoder family against transformers, on the reference and the native backend, from a folder and from a GGUF file."""
+"""Every decoder family against transformers, on every backend, from a folder and from a GGUF file."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import parity
 import pytest
 from tiny_models import DECODERS
 
-from heron.backends import native
 from heron.backends.base import Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
@@ -23,11 +24,10 @@ def test_every_way_of_computing_gives_transformers_logits(made: parity.Tiny) -> 
     parity.check_parity(made)
 
 
-@pytest.mark.covers("logits", "native")
-@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
-def test_the_native_backend_computes_the_same(made: parity.Tiny) -> None:
+@pytest.mark.parametrize("backend", parity.OTHER_BACKENDS)
+def test_the_other_backends_compute_the_same(made: parity.Tiny, backend: Any) -> None:
     options = Options(kv_dtype="f32", activations="f32", threads=1)
-    parity.check_parity(made, prepare=lambda model, options: native.prepare(model, options=options), options=options)
+    parity.check_parity(made, prepare=lambda model, options: backend.prepare(model, options=options), options=options)
 
 
 def test_attention_is_sharp_enough_to_see(made: parity.Tiny) -> None:

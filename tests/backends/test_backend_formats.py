@@ -1,4 +1,4 @@
-"""Every format in every op that multiplies by weights or takes rows of them, natively and by the reference."""
+"""Every format in every op that multiplies by weights or takes rows of them, on each backend and by the reference."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from random_blocks import random_rows
 
 from heron.backends import native, reference
+from heron.backends import torch as on_torch
 from heron.backends.base import Options
 from heron.backends.batch import Batch
 from heron.checkpoint.tensor import MappedTensor
@@ -16,8 +17,6 @@ from heron.graph.builder import Builder
 from heron.graph.dims import P, T
 from heron.graph.graph import Model, Traits, Weight
 from heron.quant.formats import FORMATS, Format
-
-pytestmark = pytest.mark.skipif(not native.available(), reason="the core is not compiled")
 
 VOCAB, OUT, EXPERTS, USED = 23, 37, 5, 2
 
@@ -50,14 +49,24 @@ def model(fmt: Format) -> Model:
     return Model("test", {"forward": graph}, 0, VOCAB, 0, Traits())
 
 
-def outputs(backend: object, made: Model, **options: str) -> dict[str, NDArray[np.float32]]:
-    n = 40
+def outputs(backend: object, made: Model, n: int = 40, **options: str) -> dict[str, NDArray[np.float32]]:
     tokens = np.random.default_rng(0).integers(0, VOCAB, n).astype(np.int32)
     batch = Batch(tokens, np.array([0, n], np.int32), np.array([n], np.int32), np.array([n - 1], np.int32))
     executable = backend.prepare(made, options=Options(threads=2, **options))  # type: ignore[attr-defined]
     return executable.run("forward", batch, tuple(made.entries["forward"].outputs)).arrays
 
 
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("n", [40, 2], ids=["more rows than experts", "fewer"])
+def test_equal_to_the_reference_on_torch(name: str, n: int) -> None:
+    made = model(FORMATS[name])
+    meant, got = outputs(reference, made, n), outputs(on_torch, made, n)
+    assert np.array_equal(got.pop("embed").view(np.uint32), meant.pop("embed").view(np.uint32))
+    for op, values in meant.items():
+        assert (np.abs(got[op] - values) <= 2e-5 * np.abs(values).max(axis=0)).all(), op
+
+
+@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
 @pytest.mark.parametrize("name", sorted(FORMATS))
 def test_equal_to_the_reference(name: str) -> None:
     made = model(FORMATS[name])

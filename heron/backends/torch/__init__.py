@@ -1,0 +1,46 @@
+"""The torch backend: the same graphs by torch's kernels, on any device that torch knows. See docs/torch.md.
+
+torch is an extra and takes a second to import: nothing here imports it before a model is made ready.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heron.backends.base import Options, Placement
+from heron.errors import BackendError
+from heron.graph.graph import Model
+
+if TYPE_CHECKING:
+    from heron.backends.torch.executable import TorchExecutable
+
+name = "torch"
+
+#: Where drivers of GPUs that torch calls ``cuda`` show: NVIDIA's, the same under WSL, AMD's, NVIDIA's on Windows.
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", os.path.expandvars(r"%SystemRoot%\System32\nvcuda.dll"))
+
+
+def available() -> bool:
+    """Whether torch is installed."""
+    return find_spec("torch") is not None
+
+
+def sees_gpu() -> bool:
+    """Whether torch can compute on ``cuda`` here. torch is imported only where a driver is."""
+    if not available() or not any(Path(driver).exists() for driver in _DRIVERS):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def prepare(model: Model, placement: Placement = Placement(), options: Options = Options()) -> TorchExecutable:
+    """Raises BackendError where torch, or the device, is not here."""
+    if not available():
+        raise BackendError("the torch backend needs torch, which is not installed; run: pip install heron[torch]")
+    from heron.backends.torch.executable import TorchExecutable
+
+    return TorchExecutable(model, placement, options)

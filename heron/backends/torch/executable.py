@@ -1,0 +1,176 @@
+"""Runs graphs node by node through torch's kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from heron.backends.base import Adapter, Executable, Options, Placement, Result, StateGroup, Ticket
+from heron.backends.batch import Batch
+from heron.backends.reference.state import state_groups
+
+# The kernel modules register their kernels when they are imported.
+from heron.backends.torch import attention, core, recurrent, routing  # noqa: F401
+from heron.backends.torch.device import compute_dtype, find_device, free_bytes
+from heron.backends.torch.state import StateStore
+from heron.backends.torch.step import KERNELS, DeviceAdapter, Step
+from heron.backends.torch.weights import TorchWeights
+from heron.errors import BackendError, UnsupportedError
+from heron.graph.graph import Graph, Model, Value
+from heron.graph.passes.decompose import decompose
+from heron.graph.passes.tap import tap
+
+
+@dataclass(frozen=True)
+class OnDevice(Ticket):
+    """A step that the device is computing, or has computed."""
+
+    values: Mapping[str, Tensor]
+
+    def result(self) -> Result:
+        try:
+            arrays = {name: value.float().cpu().numpy() for name, value in self.values.items()}
+            logits = self.values.get("logits", torch.zeros(0, 1))
+            return Result(arrays, logits.isfinite().all(-1).logical_not().cpu().numpy())
+        except RuntimeError as error:
+            raise _failed(error) from error
+
+
+def _failed(error: RuntimeError) -> BackendError:
+    if isinstance(error, torch.OutOfMemoryError):
+        return BackendError(
+            f"the device's memory is full: {str(error).splitlines()[0]} Ask for a smaller --ctx-size, shorter steps or fewer sequences"
+        )
+    return BackendError(f"torch failed: {error}")
+
+
+class TorchExecutable(Executable):
+    """A model on a device of torch. Weights are moved there when it is made. Fused ops run as what they mean."""
+
+    def __init__(self, model: Model, placement: Placement, options: Options) -> None:
+        self.model, self.placement, self.options = model, placement, options
+        self.device = find_device(placement.device)
+        self.dtype = compute_dtype(self.device, options.dtype)
+        self._graphs = {name: decompose(graph) for name, graph in model.entries.items()}
+        missing = sorted({node.op for graph in self._graphs.values() for node in graph.nodes} - KERNELS.keys())
+        if missing:
+            raise UnsupportedError(f"the torch backend has no kernel for {', '.join(missing)}, which {model.architecture} uses")
+        if options.threads and self.device.type == "cpu":
+            torch.set_num_threads(options.threads)  # of the whole process: torch has no others
+        self._tapped: dict[tuple[str, tuple[str, ...]], Graph] = {}
+        self._weights = TorchWeights(self.device, self.dtype)
+        try:
+            for graph in self._graphs.values():
+                self._weights.load(graph)
+        except torch.OutOfMemoryError as error:
+            raise BackendError(f"{self.device} has too little memory for the weights: {str(error).splitlines()[0]}") from error
+        self._adapters: dict[int, DeviceAdapter] = {}
+        self._states: StateStore | None = None
+
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
+    @property
+    def batch_dependent(self) -> tuple[str, ...]:
+        """All: torch's kernels choose how they add up by the shapes they are given."""
+        return tuple(sorted({node.op for graph in self._graphs.values() for node in graph.nodes}))
+
+    @property
+    def free_bytes(self) -> int | None:
+        return free_bytes(self.device)
+
+    # States
+
+    @property
+    def state_groups(self) -> tuple[StateGroup, ...]:
+        return state_groups(self.model, self.options.kv_dtype)
+
+    def allocate(self, units: Mapping[str, int]) -> None:
+        self._states = None  # what was there makes room
+        try:
+            self._states = StateStore(self.model, self.options.kv_dtype, units, self.device)
+        except torch.OutOfMemoryError as error:
+            raise _failed(error) from error
+
+    def _stored(self) -> StateStore:
+        if self._states is None:
+            raise BackendError("allocate() comes first: the model's states have no room yet")
+        return self._states
+
+    def copy(self, group: str, source: int, destination: int) -> None:
+        self._stored().copy(group, source, destination)
+
+    def export(self, group: str, units: Iterable[int]) -> bytes:
+        return self._stored().export(group, units)
+
+    def import_(self, group: str, units: Iterable[int], data: bytes) -> None:
+        self._stored().import_(group, units, data)
+
+    # Steps
+
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
+        graph = self._graph(entry, tuple(want))
+        if graph.states:
+            self._stored()
+        for group, source, destination in batch.copies:
+            self.copy(group, source, destination)
+        step = Step(batch, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator)
+        try:
+            with torch.inference_mode():
+                return OnDevice(_run(graph, step))
+        except RuntimeError as error:
+            raise _failed(error) from error
+
+    def _graph(self, entry: str, want: tuple[str, ...]) -> Graph:
+        if entry not in self._graphs:
+            raise BackendError(f"this model has no entry {entry!r}; it has {', '.join(self._graphs)}")
+        key = (entry, want)
+        if key not in self._tapped:
+            self._tapped[key] = tap(self._graphs[entry], want)
+        return self._tapped[key]
+
+    # The rest of the protocol
+
+    def load_adapter(self, id: int, adapter: Adapter) -> None:
+        if id < 1:
+            raise BackendError(f"adapter {id}: adapters are numbered from 1; 0 is none")
+        targets = {node.attrs["target"] for graph in self._graphs.values() for node in graph.nodes if node.op == "lora"}
+        if unknown := sorted(adapter.pairs.keys() - targets):
+            raise UnsupportedError(f"adapter {id} adapts {', '.join(unknown)}, which the model was not prepared to adapt")
+
+        def moved(down: object, up: object) -> tuple[Tensor, Tensor]:
+            first, second = (torch.tensor(part, dtype=torch.float32) for part in (down, up))
+            return first.to(self.device, self.dtype), (second * adapter.scale).to(self.device, self.dtype)
+
+        self._adapters[id] = DeviceAdapter({name: moved(*pair) for name, pair in adapter.pairs.items()})
+
+    def drop_adapter(self, id: int) -> None:
+        self._adapters.pop(id, None)
+
+    def memory(self) -> dict[str, int]:
+        """What a step computes with is torch's allocator's, and not counted."""
+        return {"weights": self._weights.nbytes, "state": self._states.nbytes if self._states else 0, "buffers": 0}
+
+    def close(self) -> None:
+        self._weights.clear()
+        self._adapters.clear()
+        self._states = None
+
+
+def _run(graph: Graph, step: Step) -> dict[str, Tensor]:
+    """The graph's outputs. A value is let go behind its last use."""
+    given = {"tokens": step.batch.tokens, "positions": step.batch.positions}
+    values: dict[Value, Tensor] = {value: step.index(given[name]) for name, value in graph.inputs.items()}
+    last = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
+    kept = set(graph.outputs.values())
+    for i, node in enumerate(graph.nodes):
+        results = KERNELS[node.op](step, node, *(values[value] for value in node.inputs))
+        values.update(zip(node.outputs, results, strict=True))
+        for value in {*node.inputs, *node.outputs} - kept:
+            if last.get(value, i) == i:
+                values.pop(value, None)
+    return {name: values[value] for name, value in graph.outputs.items()}

@@ -1,0 +1,141 @@
+"""What each token of a step attends to, as rectangles: sequences with equally many tokens side by side, their keys padded.
+
+Everything is made on the device from the batch's own small arrays, once a step for all layers that see alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heron.backends.reference.attention import visible
+from heron.backends.torch.step import Step
+from heron.graph.graph import Group, State
+
+Ints = NDArray[np.int64]
+
+#: Pairs of a token and a key that are looked at in one rectangle: bounds what scores and padded keys take.
+PAIRS = 1 << 22
+
+#: Contexts up to this many tokens are padded to each other's length, longer ones to at most twice their own.
+SHORT = 256
+
+
+@dataclass(frozen=True)
+class View:
+    """``tokens`` [G, n] of the step attend to ``keys`` [G, K]: entries of the state, or tokens of the step.
+
+    ``seen`` [G, n, K] says to which; None where it is to all, or where ``staircase``: token i sees the keys 0 to i.
+    ``distance`` [G, n, K] is the key's place minus the token's.
+    """
+
+    tokens: Tensor
+    keys: Tensor
+    distance: Tensor
+    seen: Tensor | None
+    staircase: bool
+
+
+def equally_long(step: Step) -> list[tuple[Ints, Ints]]:
+    """The sequences that have tokens in this step by their number: [G] sequences and [G, n] their tokens."""
+
+    def make() -> list[tuple[Ints, Ints]]:
+        lengths, starts = step.batch.lengths(), step.batch.query_start
+        found = []
+        for n in np.unique(lengths[lengths > 0]):
+            sequences = np.flatnonzero(lengths == n).astype(np.int64)
+            found.append((sequences, starts[sequences].astype(np.int64)[:, None] + np.arange(n)))
+        return found
+
+    return step.once("equally long", make)
+
+
+def views(step: Step, state: State | None, causal: bool, window: int) -> list[View]:
+    """The rectangles that cover all tokens of the step, which read the state, or (without one) each other."""
+    group = None if state is None else step.group(state)
+    key = ("views", None if group is None else group.name, causal, window)
+    return step.once(key, lambda: list(_views(step, group, causal, window)))
+
+
+def _views(step: Step, group: Group | None, causal: bool, window: int) -> Iterator[View]:
+    first, stop = _span(step, group, window)
+    for sequences, tokens in equally_long(step):
+        for mine, part in _tiles((stop - first)[sequences], tokens.shape[1]):
+            chosen = sequences[mine]
+            if stop[chosen].max() > first[chosen].min():
+                yield _view(step, group, chosen, tokens[mine][:, part], (first[chosen], stop[chosen]), causal, window)
+
+
+def _span(step: Step, group: Group | None, window: int) -> tuple[Ints, Ints]:
+    """[S] the first place of each sequence that any of its tokens may see, and the end of them."""
+    batch = step.batch
+    context, before = batch.context_len.astype(np.int64), (batch.context_len - batch.lengths()).astype(np.int64)
+    if group is None:
+        return before, context
+    if group.kind == "cross":
+        return np.zeros_like(context), batch.cross_len.astype(np.int64)
+    return np.maximum(0, before - window + 1) if window else np.zeros_like(context), context
+
+
+def _tiles(spans: Ints, n: int) -> Iterator[tuple[Ints, slice]]:
+    """Rectangles of a bounded number of pairs: which of the sequences, and which of their n tokens."""
+    order = np.argsort(spans, kind="stable")
+    while len(order):
+        widest = max(1, int(spans[order[-1]]))
+        alike = int((spans[order] * 2 >= widest).sum()) if widest > SHORT else len(order)
+        count = max(1, min(alike, PAIRS // (n * widest)))
+        mine, order = order[-count:], order[:-count]
+        step = n if count > 1 else max(1, PAIRS // widest)
+        for start in range(0, n, step):
+            yield mine, slice(start, min(n, start + step))
+
+
+def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple[Ints, Ints], causal: bool, window: int) -> View:
+    batch, (first, stop) = step.batch, span
+    n, spans = tokens.shape[1], stop - first
+    longest, alone = int(spans.max()), batch.lengths()[mine[0]] == 1
+    begin, end, at = step.index(first)[:, None], step.index(stop)[:, None], step.index(batch.places()[tokens])
+    places = begin + torch.arange(longest, device=step.device)
+    held = places < end
+    if group is None:
+        keys = places - begin + step.index(batch.query_start[mine])[:, None]
+    else:
+        keys = _entries(step, group, mine, places)
+    distance = places[:, None, :] - at[:, :, None]
+    seen: Tensor | None = held[:, None, :].expand(-1, n, -1)
+    staircase = False
+    if len(batch.parents):
+        seen = _branches(step, group, mine, tokens, span, causal, window)
+    elif (spans == longest).all() and not (window and longest >= window and not alone):
+        staircase = causal and n == longest and not alone
+        if staircase or alone or not (causal or window):
+            seen = None  # one token sees all keys that its span holds
+    if seen is not None and not len(batch.parents):
+        seen = seen & (distance <= 0) if causal else seen
+        seen = seen & (distance.abs() < window) if window else seen
+    return View(step.index(tokens), torch.where(held, keys, 0), distance, seen, staircase)
+
+
+def _entries(step: Step, group: Group, mine: Ints, places: Tensor) -> Tensor:
+    """[G, K] where the states of a group hold these places."""
+    table, start = step.table(group)
+    blocks = places // group.block_size - step.index(start[mine])[:, None]
+    table_here = step.index(table[mine])
+    return table_here.gather(1, blocks.clamp(0, table.shape[1] - 1)) * group.block_size + places % group.block_size
+
+
+def _branches(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple[Ints, Ints], causal: bool, window: int) -> Tensor:
+    """[G, n, K] what drafts that branch may see, made on the host: such steps are short."""
+    first, stop = span
+    seen = np.zeros((*tokens.shape, int((stop - first).max())), np.bool_)
+    for i, s in enumerate(mine.tolist()):
+        whole = visible(step.batch, s, np.arange(first[i], stop[i], dtype=np.int32), causal, window)
+        if group is not None and group.kind == "cross":
+            whole = np.ones_like(whole)
+        seen[i, :, : whole.shape[1]] = whole[tokens[i] - step.batch.query_start[s]]
+    return torch.from_numpy(seen).to(step.device)

@@ -1,0 +1,131 @@
+"""A model's weights on the device: matrices in their format where ``decode`` knows it, everything else as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from heron.backends.torch.decode import DECODERS, dequantize
+from heron.checkpoint.tensor import Tensor as Stored
+from heron.graph.graph import Graph, Node, Weight
+from heron.quant.dequantize import dequantize as decode_on_host
+from heron.quant.formats import Format
+
+#: Numbers of a quantized matrix that are decoded at a time, to be multiplied by.
+TILE = 1 << 24
+
+#: Bytes that are read and moved to the device at a time.
+PIECE = 1 << 26
+
+PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of a matrix, or of a stack of them: numbers [..., out, in], or blocks of ``format``, uint8 [..., out, row bytes]."""
+
+    data: Tensor
+    format: Format | None = None
+
+    def numbers(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+        return (raw if self.format is None else dequantize(self.format, raw)).to(dtype)
+
+    def take(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """[*ids.shape, ...]: rows of a matrix, or matrices of a stack."""
+        return self.numbers(self.data[ids], dtype)
+
+    def __getitem__(self, i: int) -> Matrix:
+        """A matrix of a stack."""
+        return Matrix(self.data[i], self.format)
+
+    @property
+    def rows(self) -> int:
+        return self.data.shape[-2]
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        stored = self.data.shape[-1]
+        return stored if self.format is None else stored // self.format.bytes * self.format.block
+
+
+def product(x: Tensor, matrix: Matrix) -> Tensor:
+    """x [..., in] times a matrix [out, in] -> [..., out], in x's type. Quantized rows are decoded tile by tile."""
+    if matrix.data.dtype == x.dtype:
+        return functional.linear(x, matrix.data)
+    tiles = matrix.data.split(max(1, TILE // matrix.width))
+    parts = [functional.linear(x, matrix.numbers(tile, x.dtype)) for tile in tiles]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+def is_matrix(node: Node, i: int) -> bool:
+    """Whether the node multiplies by its i-th weight, or takes rows of it."""
+    return i == 0 and node.op in ("embed", "linear", "expert_linear")
+
+
+class TorchWeights:
+    """Each tensor is moved once, whatever the number of nodes and entries that use it."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+        self._matrices: dict[int, tuple[Stored, Matrix]] = {}  # the tensor is kept so that its id stays its own
+        self._numbers: dict[int, tuple[Stored, Tensor]] = {}
+
+    def load(self, graph: Graph) -> None:
+        """Move all that the graph's nodes use."""
+        for node in graph.nodes:
+            for i, weight in enumerate(node.weights):
+                if weight is not None:
+                    self.matrix(weight) if is_matrix(node, i) else self.numbers(weight)
+
+    def matrix(self, weight: Weight) -> Matrix:
+        tensor = weight.tensor
+        if id(tensor) not in self._matrices:
+            self._matrices[id(tensor)] = (tensor, self._matrix(tensor))
+        return self._matrices[id(tensor)][1]
+
+    def numbers(self, weight: Weight) -> Tensor:
+        """The weight in f32: vectors, and small matrices that are not products'."""
+        tensor = weight.tensor
+        if id(tensor) not in self._numbers:
+            self._numbers[id(tensor)] = (tensor, torch.from_numpy(np.array(tensor.numpy(), np.float32)).to(self._device))
+        return self._numbers[id(tensor)][1]
+
+    def _matrix(self, tensor: Stored) -> Matrix:
+        format = tensor.format
+        if format.name in DECODERS:
+            raw = self._moved(tensor, torch.empty(tensor.n_rows, tensor.row_bytes, dtype=torch.uint8, device=self._device))
+            return Matrix(raw.reshape(*tensor.shape[:-1], -1), format)
+        kept = PLAIN.get(format.name, self._dtype)
+        dtype = kept if kept.itemsize < self._dtype.itemsize else self._dtype
+        numbers = self._moved(tensor, torch.empty(tensor.n_rows, tensor.row_length, dtype=dtype, device=self._device))
+        return Matrix(numbers.reshape(tensor.shape))
+
+    @staticmethod
+    def _moved(tensor: Stored, to: Tensor) -> Tensor:
+        """The tensor's rows in ``to``: as bytes, or as numbers of its type."""
+        step = max(1, PIECE // (4 * tensor.row_length))
+        for start in range(0, tensor.n_rows, step):
+            rows = np.array(tensor.rows(start, min(tensor.n_rows, start + step)), order="C")  # own memory: what is mapped is read-only
+            if to.dtype == torch.uint8:
+                piece = torch.from_numpy(rows)
+            elif tensor.format.name in PLAIN:
+                piece = torch.from_numpy(rows).view(PLAIN[tensor.format.name])
+            else:
+                piece = torch.from_numpy(decode_on_host(tensor.format, rows))
+            to[start : start + len(rows)] = piece
+        return to
+
+    @property
+    def nbytes(self) -> int:
+        held = [matrix.data for _, matrix in self._matrices.values()] + [numbers for _, numbers in self._numbers.values()]
+        return sum(prod(data.shape) * data.itemsize for data in held)
+
+    def clear(self) -> None:
+        self._matrices.clear()
+        self._numbers.clear()
