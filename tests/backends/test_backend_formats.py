@@ -50,7 +50,7 @@ def model(fmt: Format) -> Model:
 
 
 def outputs(backend: object, made: Model, n: int = 40, **options: str) -> dict[str, NDArray[np.float32]]:
-    tokens = np.random.default_rng(0).integers(0, VOCAB, n).astype(np.int32)
+    tokens = np.random.default_rng(0).integers(0, VOCAB, 40)[:n].astype(np.int32)
     batch = Batch(tokens, np.array([0, n], np.int32), np.array([n], np.int32), np.array([n - 1], np.int32))
     executable = backend.prepare(made, options=Options(threads=2, **options))  # type: ignore[attr-defined]
     return executable.run("forward", batch, tuple(made.entries["forward"].outputs)).arrays
@@ -60,10 +60,11 @@ def outputs(backend: object, made: Model, n: int = 40, **options: str) -> dict[s
 @pytest.mark.parametrize("n", [40, 2], ids=["more rows than experts", "fewer"])
 def test_equal_to_the_reference_on_torch(name: str, n: int) -> None:
     made = model(FORMATS[name])
-    meant, got = outputs(reference, made, n), outputs(on_torch, made, n)
-    assert np.array_equal(got.pop("embed").view(np.uint32), meant.pop("embed").view(np.uint32))
+    meant, got = outputs(reference, made), outputs(on_torch, made, n)
+    assert np.array_equal(got.pop("embed").view(np.uint32), meant.pop("embed")[:n].view(np.uint32))
     for op, values in meant.items():
-        assert (np.abs(got[op] - values) <= 2e-5 * np.abs(values).max(axis=0)).all(), op
+        size = np.abs(values).max(axis=0)  # of each row of weights, over enough tokens that sums do not all cancel
+        assert (np.abs(got[op] - values[:n]) <= 2e-5 * size).all(), op
 
 
 @pytest.mark.skipif(not native.available(), reason="the core is not compiled")

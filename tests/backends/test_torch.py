@@ -64,6 +64,7 @@ def test_tiles_of_any_size_see_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     expected = run(reference, model, options)
     for pairs in (1, 40, 300):
         monkeypatch.setattr(views, "PAIRS", pairs)
+        monkeypatch.setattr(views, "WHOLE", pairs)
         assert parity.difference(run(on_torch, model, options), expected) <= parity.TOLERANCE
 
 

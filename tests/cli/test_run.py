@@ -15,7 +15,11 @@ import pytest
 from heron import pocket
 from heron.backends import native
 
-BACKENDS = ["reference", pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled"))]
+BACKENDS = [
+    "reference",
+    pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled")),
+    "torch",
+]
 ONCE = "Once upon a time"
 
 

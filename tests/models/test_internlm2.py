@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import llama_cpp_peer as peer
 import parity
 import pytest
@@ -26,11 +28,10 @@ def test_every_way_of_computing_gives_the_logits_of_the_llama(made: parity.Tiny)
     assert model.architecture == "internlm2"
 
 
-@pytest.mark.covers("logits", "native")
-@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
-def test_the_native_backend_computes_the_same(made: parity.Tiny) -> None:
+@pytest.mark.parametrize("backend", parity.OTHER_BACKENDS)
+def test_the_other_backends_compute_the_same(made: parity.Tiny, backend: Any) -> None:
     options = Options(kv_dtype="f32", activations="f32", threads=1)
-    parity.check_parity(made, prepare=lambda model, options: native.prepare(model, options=options), options=options)
+    parity.check_parity(made, prepare=lambda model, options: backend.prepare(model, options=options), options=options)
 
 
 @pytest.mark.covers("keys", "reference")

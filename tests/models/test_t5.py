@@ -16,6 +16,7 @@ from tiny_models import T5
 
 import heron
 from heron.backends import native
+from heron.backends import torch as on_torch
 from heron.backends.base import Options
 from heron.backends.batch import Batch
 from heron.checkpoint.checkpoint import Checkpoint
@@ -91,6 +92,14 @@ def test_natively_the_same_bits_however_it_is_decoded(made: parity.Tiny) -> None
     assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
     for other in others:
         np.testing.assert_array_equal(other, got)
+
+
+@pytest.mark.covers("logits", "torch")
+def test_on_torch_the_same_however_it_is_decoded(made: parity.Tiny) -> None:
+    model = build_model(Checkpoint(made.folder))
+    for way in WAYS:
+        got = way(WithSources(model, lambda m, _: on_torch.prepare(m, options=Options(kv_dtype="f32"))), TARGETS[0])
+        assert parity.difference(got, expected(made, 0)) <= parity.TOLERANCE
 
 
 @pytest.mark.covers("keys", "reference")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from heron.backends.reference.attention import refuse_trees, relative_buckets
-from heron.backends.torch.step import Step, given, kernel, weight
+from heron.backends.torch.step import Step, given, kernel, matrix, weight
 from heron.backends.torch.views import View, views
 from heron.graph.graph import Node
 
@@ -79,7 +79,7 @@ def dot_product(
         k, v = (x.repeat_interleave(share, 1) if share > 1 else x for x in (k, v))
         return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale).transpose(1, 2)
     q = q.reshape(len(q), k.shape[1], share * n, -1)  # heads that share a key are further queries to it
-    seen = _staircase(view) if view.staircase else view.seen
+    seen = view.distance <= 0 if view.staircase else view.seen
     if softcap or sinks is not None:
         y = _explicit(q.float(), k.float(), v.float(), n, seen, scale, softcap, sinks, bias).to(v.dtype)
     else:
@@ -89,10 +89,6 @@ def dot_product(
             mask = bias.expand(len(q), -1, -1, -1).reshape(len(q), k.shape[1], share * n, -1).to(q.dtype)
         y = scaled_dot_product_attention(q, k, v, mask, scale=scale)
     return y.reshape(len(q), heads, n, -1).transpose(1, 2)
-
-
-def _staircase(view: View) -> Tensor:
-    return view.distance <= 0
 
 
 def _explicit(
@@ -156,7 +152,7 @@ def attend(step: Step, node: Node, q: Tensor, k: Tensor | None = None, v: Tensor
 
 @kernel("latent_attend")
 def latent_attend(step: Step, node: Node, q_nope: Tensor, q_rope: Tensor) -> tuple[Tensor, ...]:
-    key_up, value_up = (given(step, node, i).to(q_nope.dtype) for i in (0, 1))  # [H, rank, Dn], [H, Dv, rank]
+    key_up, value_up = (matrix(step, node, i).whole(q_nope.dtype) for i in (0, 1))  # [H, rank, Dn], [H, Dv, rank]
     state, scale, form = node.reads[0], node.attrs["scale"], node.attrs["form"]
     y = q_nope.new_zeros(*q_nope.shape[:2], value_up.shape[1])
     for view in views(step, state, True, 0):

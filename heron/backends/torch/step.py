@@ -51,8 +51,8 @@ class Step:
         return made
 
     def index(self, array: NDArray[Any]) -> Tensor:
-        """Integers of the host as indices on the device."""
-        return torch.from_numpy(np.array(array, np.int64)).to(self.device, non_blocking=True)
+        """Integers of the host as indices on the device. CUDA takes them at once; elsewhere memory must last until they are there."""
+        return torch.from_numpy(np.array(array, np.int64)).to(self.device, non_blocking=self.device.type == "cuda")
 
     def field(self, state: State, name: str) -> FieldStore:
         assert self.states is not None
@@ -97,10 +97,10 @@ def kernel(name: str) -> Callable[[Kernel], Kernel]:
     return register
 
 
-def matrix(step: Step, node: Node) -> Matrix:
-    """The matrix that the node multiplies by, or takes rows of."""
-    weight = node.weights[0]
-    assert weight is not None, f"{node} lacks its matrix"
+def matrix(step: Step, node: Node, i: int = 0) -> Matrix:
+    """A matrix that the node multiplies by, or takes rows of."""
+    weight = node.weights[i]
+    assert weight is not None, f"{node} lacks matrix {i}"
     return step.weights.matrix(weight)
 
 

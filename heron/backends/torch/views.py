@@ -6,7 +6,8 @@ Everything is made on the device from the batch's own small arrays, once a step 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ Ints = NDArray[np.int64]
 #: Pairs of a token and a key that are looked at in one rectangle: bounds what scores and padded keys take.
 PAIRS = 1 << 22
 
+#: As many of whole prompts, which need no mask: one of 4096 tokens is one rectangle, for torch's causal kernel.
+WHOLE = 1 << 24
+
 #: Contexts up to this many tokens are padded to each other's length, longer ones to at most twice their own.
 SHORT = 256
 
@@ -31,14 +35,20 @@ class View:
     """``tokens`` [G, n] of the step attend to ``keys`` [G, K]: entries of the state, or tokens of the step.
 
     ``seen`` [G, n, K] says to which; None where it is to all, or where ``staircase``: token i sees the keys 0 to i.
-    ``distance`` [G, n, K] is the key's place minus the token's.
+    ``at`` [G, n] and ``places`` [G, K] are their places in their sequences.
     """
 
     tokens: Tensor
     keys: Tensor
-    distance: Tensor
-    seen: Tensor | None
-    staircase: bool
+    at: Tensor
+    places: Tensor
+    seen: Tensor | None = None
+    staircase: bool = False
+
+    @cached_property
+    def distance(self) -> Tensor:
+        """[G, n, K] each key's place minus the token's."""
+        return self.places[:, None, :] - self.at[:, :, None]
 
 
 def equally_long(step: Step) -> list[tuple[Ints, Ints]]:
@@ -65,7 +75,9 @@ def views(step: Step, state: State | None, causal: bool, window: int) -> list[Vi
 def _views(step: Step, group: Group | None, causal: bool, window: int) -> Iterator[View]:
     first, stop = _span(step, group, window)
     for sequences, tokens in equally_long(step):
-        for mine, part in _tiles((stop - first)[sequences], tokens.shape[1]):
+        spans, n = (stop - first)[sequences], tokens.shape[1]
+        whole = causal and not window and not len(step.batch.parents) and bool((spans == n).all())
+        for mine, part in _tiles(spans, n, WHOLE if whole else PAIRS):
             chosen = sequences[mine]
             if stop[chosen].max() > first[chosen].min():
                 yield _view(step, group, chosen, tokens[mine][:, part], (first[chosen], stop[chosen]), causal, window)
@@ -82,15 +94,15 @@ def _span(step: Step, group: Group | None, window: int) -> tuple[Ints, Ints]:
     return np.maximum(0, before - window + 1) if window else np.zeros_like(context), context
 
 
-def _tiles(spans: Ints, n: int) -> Iterator[tuple[Ints, slice]]:
-    """Rectangles of a bounded number of pairs: which of the sequences, and which of their n tokens."""
+def _tiles(spans: Ints, n: int, pairs: int) -> Iterator[tuple[Ints, slice]]:
+    """Rectangles of so many pairs: which of the sequences, and which of their n tokens."""
     order = np.argsort(spans, kind="stable")
     while len(order):
         widest = max(1, int(spans[order[-1]]))
         alike = int((spans[order] * 2 >= widest).sum()) if widest > SHORT else len(order)
-        count = max(1, min(alike, PAIRS // (n * widest)))
+        count = max(1, min(alike, pairs // (n * widest)))
         mine, order = order[-count:], order[:-count]
-        step = n if count > 1 else max(1, PAIRS // widest)
+        step = n if count > 1 else max(1, pairs // widest)
         for start in range(0, n, step):
             yield mine, slice(start, min(n, start + step))
 
@@ -106,19 +118,17 @@ def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple
         keys = places - begin + step.index(batch.query_start[mine])[:, None]
     else:
         keys = _entries(step, group, mine, places)
-    distance = places[:, None, :] - at[:, :, None]
-    seen: Tensor | None = held[:, None, :].expand(-1, n, -1)
-    staircase = False
+    view = View(step.index(tokens), torch.where(held, keys, 0), at, places)
     if len(batch.parents):
-        seen = _branches(step, group, mine, tokens, span, causal, window)
-    elif (spans == longest).all() and not (window and longest >= window and not alone):
-        staircase = causal and n == longest and not alone
-        if staircase or alone or not (causal or window):
-            seen = None  # one token sees all keys that its span holds
-    if seen is not None and not len(batch.parents):
-        seen = seen & (distance <= 0) if causal else seen
-        seen = seen & (distance.abs() < window) if window else seen
-    return View(step.index(tokens), torch.where(held, keys, 0), distance, seen, staircase)
+        return replace(view, seen=_branches(step, group, mine, tokens, span, causal, window))
+    if (spans == longest).all() and not (window and longest >= window and not alone):
+        if alone or not (causal or window):  # one token sees all keys that its span holds
+            return view
+        if causal and n == longest:
+            return replace(view, staircase=True)
+    seen = held[:, None, :].expand(-1, n, -1)
+    seen = seen & (view.distance <= 0) if causal else seen
+    return replace(view, seen=seen & (view.distance.abs() < window) if window else seen)
 
 
 def _entries(step: Step, group: Group, mine: Ints, places: Tensor) -> Tensor:

@@ -35,6 +35,10 @@ class Matrix:
     def numbers(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
         return (raw if self.format is None else dequantize(self.format, raw)).to(dtype)
 
+    def whole(self, dtype: torch.dtype) -> Tensor:
+        """All of it, decoded."""
+        return self.numbers(self.data, dtype)
+
     def take(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """[*ids.shape, ...]: rows of a matrix, or matrices of a stack."""
         return self.numbers(self.data[ids], dtype)
@@ -65,7 +69,7 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
 
 def is_matrix(node: Node, i: int) -> bool:
     """Whether the node multiplies by its i-th weight, or takes rows of it."""
-    return i == 0 and node.op in ("embed", "linear", "expert_linear")
+    return node.op == "latent_attend" or (i == 0 and node.op in ("embed", "linear", "expert_linear"))
 
 
 class TorchWeights:
