@@ -15,8 +15,8 @@ NAMES = ("auto", "native", "torch", "reference")
 def make_ready(model: Model, backend: str, options: Options, device: str = "auto") -> tuple[str, Executable]:
     """The backend's name, and the model on it.
 
-    ``auto`` is torch where it sees a GPU or a ``device`` is named, else the native one, or the reference where no core is compiled;
-    the device ``auto`` is torch's ``cuda`` where there is one, else the CPU.
+    ``auto`` is torch where a ``device`` is named, else the native one, or the reference where no core is compiled; the device
+    ``auto`` is torch's ``cuda`` where there is one, else the CPU. Until it has been seen on GPUs torch is not taken unasked.
     """
     from heron.backends import native, reference, torch
 
@@ -24,7 +24,7 @@ def make_ready(model: Model, backend: str, options: Options, device: str = "auto
         raise BackendError(f"there is no backend {backend!r}; there are {', '.join(NAMES)}")
     if backend in ("native", "reference") and device not in ("auto", "cpu"):
         raise BackendError(f"the {backend} backend computes on the CPU; for device {device!r} use the torch backend")
-    if backend == "torch" or (backend == "auto" and (device not in ("auto", "cpu") or (device == "auto" and torch.sees_gpu()))):
+    if backend == "torch" or (backend == "auto" and device not in ("auto", "cpu")):
         if device == "auto":
             device = "cuda" if torch.sees_gpu() else "cpu"
         _say_no_lock("torch", options)

@@ -307,7 +307,7 @@ def load(
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
-    ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where it sees a GPU, else native; ``device`` is what torch
+    ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where a device is named, else native; ``device`` is what torch
     calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one; ``threads`` None a thread for each physical
     core that this process may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced
     to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);

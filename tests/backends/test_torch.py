@@ -181,7 +181,8 @@ def test_the_backend_is_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(on_torch, "sees_gpu", lambda: True)
     chosen: list[str] = []
     monkeypatch.setattr(on_torch, "prepare", lambda model, placement, options: chosen.append(placement.device))
-    assert choose.make_ready(toy(), "auto", Options())[0] == "torch"
+    assert choose.make_ready(toy(), "auto", Options())[0] != "torch"
+    assert choose.make_ready(toy(), "torch", Options())[0] == "torch"
     assert choose.make_ready(toy(), "auto", Options(), "cpu")[0] != "torch"
     assert choose.make_ready(toy(), "auto", Options(), "xpu:1")[0] == "torch"
     assert chosen == ["cuda", "xpu:1"]
