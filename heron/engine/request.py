@@ -6,6 +6,7 @@ import contextlib
 import math
 import queue
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,7 +26,7 @@ _numbers = count()
 
 
 @dataclass(eq=False, kw_only=True)
-class Work:
+class Work(ABC):
     """What the scheduler serves: ``tokens`` to be computed; ``source`` is what an encoder reads first, where there is one."""
 
     tokens: list[int]
@@ -61,9 +62,9 @@ class Work:
         """Which of the next ``count`` tokens give logits by which the token after them is scored."""
         return range(0)
 
+    @abstractmethod
     def end(self, reason: str, error: Exception | None = None) -> None:
         """Nothing more will come. Who waits gets the error, if there is one."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False, kw_only=True)
