@@ -84,11 +84,21 @@ class Target(ABC):
     name: str
 
     @abstractmethod
+    def run(self, load: Load, seed: int, done: Callable[[], None]) -> Round:
+        """One round: all requests. ``done`` is called at the end of each."""
+
+    def close(self) -> None:  # noqa: B027
+        """No more rounds come."""
+
+
+class Asked(Target):
+    """Who is asked request by request."""
+
+    @abstractmethod
     async def ask(self, prompt: Prompt, output: int, reply: Reply) -> None:
         """Have ``output`` tokens generated after the prompt, noting in ``reply`` what comes. Raises nothing but what is a fault of ours."""
 
     def run(self, load: Load, seed: int, done: Callable[[], None]) -> Round:
-        """One round: all requests. ``done`` is called at the end of each."""
         return asyncio.run(self._run(load, seed, done))
 
     async def _run(self, load: Load, seed: int, done: Callable[[], None]) -> Round:
@@ -124,11 +134,8 @@ class Target(ABC):
         await self.rest()
         return Round(seconds, replies)
 
-    async def rest(self) -> None:  # noqa: B027
+    async def rest(self) -> None:
         """A round is over."""
-
-    def close(self) -> None:  # noqa: B027
-        """No more rounds come."""
 
 
 @dataclass

@@ -15,13 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from load import Load, Prompt, Reply, Round, Target
+from load import Asked, Load, Prompt, Reply, Round, Target
 from turns import Worker
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Http(Target):
+class Http(Asked):
     """Any server that speaks OpenAI's API, asked for streams over connections that are kept. A plain client: it shares the machine."""
 
     name = "HTTP"
@@ -104,7 +104,7 @@ async def _parts(reader: asyncio.StreamReader, headers: dict[bytes, bytes]) -> A
     await reader.readuntil(b"\r\n")
 
 
-class Direct(Target):
+class Direct(Asked):
     """heron.Engine in this process: what HTTP is measured beside."""
 
     name = "engine"
@@ -145,9 +145,6 @@ class Peer(Target):
 
     def __init__(self, python: str, path: str, threads: int, context: int, sequences: int) -> None:
         self._worker = Worker(python, "llama.cpp", path, threads=threads, context=context, sequences=sequences)
-
-    async def ask(self, prompt: Prompt, output: int, reply: Reply) -> None:
-        raise NotImplementedError("it is measured a group at a time")
 
     def run(self, load: Load, seed: int, done: Callable[[], None]) -> Round:
         replies, length, begin = [], load.prefix + load.prompt, 0.0

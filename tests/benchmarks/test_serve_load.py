@@ -20,7 +20,7 @@ from heron.engine.engine import Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-from load import Load, Reply, Round, Target, summary  # noqa: E402
+from load import Asked, Load, Reply, Round, summary  # noqa: E402
 from targets import Http  # noqa: E402
 
 pytest.importorskip("heron._core")
@@ -74,7 +74,7 @@ def test_loads() -> None:
     assert isinstance(message, dict) and len(message["content"].split()) == 5
 
 
-class Clock(Target):
+class Clock(Asked):
     """Notes how many are asked at the same time."""
 
     name = "clock"
