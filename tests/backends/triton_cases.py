@@ -1,0 +1,129 @@
+"""How Triton's kernels are tested without a GPU: interpreted on the CPU, and compiled for GPUs that are not there.
+
+Kernels are interpreted or compiled as the environment says when triton is first imported, so one process cannot do both. A test
+decorated with ``interpreted`` runs in a second process (one for the whole session) whose environment has ``TRITON_INTERPRET=1``;
+pytest's own process compiles. A test module imports kernels at its top, behind ``pytest.importorskip("triton")``, and has both:
+
+    @interpreted
+    @pytest.mark.parametrize("n", [1, 37])
+    def test_norm(n: int) -> None:  # arguments are parameters, not fixtures: they travel to the other process
+        np.testing.assert_allclose(rms_norm(x, ...), expected)
+
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_norm_compiles(target: str) -> None:
+        compiles(lambda: rms_norm(torch.empty(4, 4096, dtype=torch.bfloat16), ...), target)
+
+With ``TRITON_INTERPRET=1`` set for pytest itself, interpreted tests run in place (for a debugger) and the others are skipped.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import multiprocessing
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+
+#: Name -> what ``GPUTarget`` takes: A100, H100 and H200, MI300.
+TARGETS: dict[str, tuple[str, int | str, int]] = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
+
+INTERPRET = "TRITON_INTERPRET"
+
+#: How torch's types are called in the signature of a kernel.
+POINTERS = {
+    torch.float32: "*fp32",
+    torch.float16: "*fp16",
+    torch.bfloat16: "*bf16",
+    torch.uint8: "*u8",
+    torch.int8: "*i8",
+    torch.int16: "*i16",
+    torch.int32: "*i32",
+    torch.int64: "*i64",
+    torch.bool: "*i1",
+    torch.float8_e4m3fn: "*fp8e4nv",
+    torch.float8_e5m2: "*fp8e5",
+}
+
+
+def interpreted(test: Callable[..., None]) -> Callable[..., None]:
+    """The test, run where kernels are interpreted. What it raises is raised here, with its own traceback as the cause."""
+    if os.environ.get(INTERPRET) == "1":
+        return test
+
+    @functools.wraps(test)
+    def elsewhere(*args: Any, **kwargs: Any) -> None:
+        _interpreter().submit(_run, test.__module__, test.__qualname__, args, kwargs).result()
+
+    return elsewhere
+
+
+@functools.cache
+def _interpreter() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin)
+
+
+def _begin() -> None:
+    os.environ[INTERPRET] = "1"
+    torch.set_num_threads(1)
+    warnings.filterwarnings("error", category=RuntimeWarning, module="heron")
+
+
+def _run(module: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+
+def compiles(call: Callable[[], object], target: str) -> int:
+    """Compile, for a target that need not be there, each kernel that ``call`` launches, as it launches it; nothing runs.
+
+    The tensors of the call (on the CPU) only give their types. Returns how many kernels were launched, which is one at least.
+    """
+    if os.environ.get(INTERPRET) == "1":
+        pytest.skip(f"{INTERPRET}=1 interprets what this test compiles")
+    from triton.runtime.jit import JITFunction
+
+    launched: list[Any] = []
+
+    def compile_instead(self: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> None:
+        assert all(size > 0 for size in grid), f"{self.__name__} is launched over an empty grid {grid}"
+        launched.append(_compile(self, args, kwargs, target))
+
+    with patch.object(JITFunction, "run", compile_instead):
+        call()
+    assert launched, "the call launched no kernel"
+    return len(launched)
+
+
+def _compile(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], target: str) -> Any:
+    """What triton does at a launch: types and constants by the arguments, and what is known of their alignment."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    options = {name: kwargs.pop(name) for name in ("num_warps", "num_stages") if name in kwargs}
+    bound = kernel.signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    signature: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    aligned: dict[tuple[int, ...], list[list[object]]] = {}
+    for i, (parameter, value) in enumerate(zip(kernel.params, bound.arguments.values(), strict=True)):
+        if parameter.is_constexpr or value is None:
+            signature[parameter.name], constants[parameter.name] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[parameter.name] = POINTERS[value.dtype]
+            aligned[i,] = [["tt.divisibility", 16]]
+        elif isinstance(value, int):
+            signature[parameter.name] = "i32" if abs(value) < 1 << 31 else "i64"
+            if value % 16 == 0:
+                aligned[i,] = [["tt.divisibility", 16]]
+        else:
+            assert isinstance(value, float), f"{parameter.name} of {kernel.__name__} is {value!r}"
+            signature[parameter.name] = "fp32"
+    source = ASTSource(kernel, signature, constants, aligned)
+    return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options)
