@@ -21,7 +21,7 @@ from heron.backends import torch as on_torch
 from heron.backends.base import Executable, Options, Placement
 from heron.backends.batch import Batch
 from heron.backends.torch import views
-from heron.backends.torch.decode import quantize_q8_0
+from heron.backends.torch.decode import DECODERS, quantize_q8_0
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.graph import Model
@@ -156,6 +156,7 @@ def test_what_is_held_is_counted_and_let_go(model: Model) -> None:
 def test_quantized_weights_stay_so() -> None:
     held = {format: on_torch.prepare(toy(format, 2)).memory()["weights"] for format in ("F32", "BF16", "Q8_0", "Q4_0")}
     assert held["BF16"] < 0.6 * held["F32"] and held["Q8_0"] < 0.35 * held["F32"] and held["Q4_0"] < 0.25 * held["F32"]
+    assert {f.name for f in FORMATS.values() if not f.plain} - DECODERS.keys() == {"Q8_1", "Q8_K"}  # those of activations
 
 
 # What is refused

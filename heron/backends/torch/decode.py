@@ -5,17 +5,12 @@ A decoder takes blocks, uint8 [..., bytes], and gives float32 [..., block]; what
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from heron.quant.bits import E2M1_DOUBLED
-from heron.quant.dequantize import IQ4_VALUES
+from heron.backends.torch.bits import Decoder, field, half, lookup, per_group, unpack
+from heron.backends.torch.decode_grids import GRIDS
 from heron.quant.formats import FORMATS, Format
-
-Decoder = Callable[[Format, Tensor], Tensor]
 
 
 def dequantize(format: Format, raw: Tensor) -> Tensor:
@@ -34,116 +29,115 @@ def quantize_q8_0(values: Tensor) -> Tensor:
     return torch.cat(parts, -1).flatten(-2)
 
 
-def _bytes(format: Format, blocks: Tensor, name: str) -> Tensor:
-    """[..., bytes] of a field."""
-    assert format.layout.fields is not None
-    field, offset = format.layout.fields[name][:2]
-    return blocks[..., offset : offset + field.itemsize]
-
-
-def _half(format: Format, blocks: Tensor, name: str) -> Tensor:
-    """A scale [..., 1]."""
-    return _bytes(format, blocks, name).contiguous().view(torch.float16).float()
-
-
-def _unpack(packed: Tensor, run: int, bits: int) -> Tensor:
-    """[..., bytes] -> [..., values]: each run of ``run`` bytes holds its lowest ``bits`` bits first, then the next, ..."""
-    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)[:, None]
-    lanes = packed.reshape(*packed.shape[:-1], -1, 1, run) >> shifts
-    return (lanes & ((1 << bits) - 1)).flatten(-3)
-
-
-def _per_group(scales: Tensor, values: Tensor) -> Tensor:
-    """Scales [..., G] times values [..., n], each scale over n/G neighbours."""
-    return (scales[..., None] * values.unflatten(-1, (scales.shape[-1], -1)).float()).flatten(-2)
-
-
-@cache
-def _values(name: str, device: torch.device) -> Tensor:
-    return torch.tensor({"iq4": IQ4_VALUES, "e2m1": E2M1_DOUBLED}[name].tolist(), device=device)
-
-
-def _lookup(name: str, index: Tensor) -> Tensor:
-    return _values(name, index.device)[index.int()]
-
-
 def _q4_0(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * (_unpack(_bytes(f, b, "qs"), 16, 4).float() - 8)
+    return half(f, b, "d") * (unpack(field(f, b, "qs"), 16, 4).float() - 8)
 
 
 def _q4_1(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * _unpack(_bytes(f, b, "qs"), 16, 4).float() + _half(f, b, "m")
+    return half(f, b, "d") * unpack(field(f, b, "qs"), 16, 4).float() + half(f, b, "m")
 
 
 def _fifth_bits(f: Format, b: Tensor) -> Tensor:
-    return (_unpack(_bytes(f, b, "qs"), 16, 4) | (_unpack(_bytes(f, b, "qh"), 1, 1) << 4)).float()
+    return (unpack(field(f, b, "qs"), 16, 4) | (unpack(field(f, b, "qh"), 1, 1) << 4)).float()
 
 
 def _q5_0(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * (_fifth_bits(f, b) - 16)
+    return half(f, b, "d") * (_fifth_bits(f, b) - 16)
 
 
 def _q5_1(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * _fifth_bits(f, b) + _half(f, b, "m")
+    return half(f, b, "d") * _fifth_bits(f, b) + half(f, b, "m")
 
 
 def _q8_0(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * _bytes(f, b, "qs").view(torch.int8).float()
+    return half(f, b, "d") * field(f, b, "qs").view(torch.int8).float()
 
 
 def _q2_k(f: Format, b: Tensor) -> Tensor:
-    packed = _bytes(f, b, "scales")
-    scales, minima = _half(f, b, "d") * (packed & 15).float(), _half(f, b, "dmin") * (packed >> 4).float()
-    return _per_group(scales, _unpack(_bytes(f, b, "qs"), 32, 2)) - minima.repeat_interleave(16, -1)
+    packed = field(f, b, "scales")
+    scales, minima = half(f, b, "d") * (packed & 15).float(), half(f, b, "dmin") * (packed >> 4).float()
+    return per_group(scales, unpack(field(f, b, "qs"), 32, 2)) - minima.repeat_interleave(16, -1)
 
 
 def _q3_k(f: Format, b: Tensor) -> Tensor:
-    packed = _bytes(f, b, "scales")
-    scales = (_unpack(packed[..., :8], 8, 4) | (_unpack(packed[..., 8:], 4, 2) << 4)).float() - 32
+    packed = field(f, b, "scales")
+    scales = (unpack(packed[..., :8], 8, 4) | (unpack(packed[..., 8:], 4, 2) << 4)).float() - 32
     # A set high bit means "nothing to subtract".
-    values = _unpack(_bytes(f, b, "qs"), 32, 2).float() - 4 * (1 - _unpack(_bytes(f, b, "qh"), 32, 1).float())
-    return _per_group(_half(f, b, "d") * scales, values)
+    values = unpack(field(f, b, "qs"), 32, 2).float() - 4 * (1 - unpack(field(f, b, "qh"), 32, 1).float())
+    return per_group(half(f, b, "d") * scales, values)
 
 
 def _scales_and_minima(f: Format, b: Tensor) -> tuple[Tensor, Tensor]:
     """The eight 6-bit scales and minima of Q4_K and Q5_K: four whole ones, then four split over two bytes."""
-    first, second, last = _bytes(f, b, "scales").split(4, -1)
+    first, second, last = field(f, b, "scales").split(4, -1)
     scales = torch.cat([first & 63, (last & 15) | (first >> 6 << 4)], -1)
     minima = torch.cat([second & 63, (last >> 4) | (second >> 6 << 4)], -1)
-    return _half(f, b, "d") * scales.float(), _half(f, b, "dmin") * minima.float()
+    return half(f, b, "d") * scales.float(), half(f, b, "dmin") * minima.float()
 
 
 def _q4_k(f: Format, b: Tensor) -> Tensor:
     scales, minima = _scales_and_minima(f, b)
-    return _per_group(scales, _unpack(_bytes(f, b, "qs"), 32, 4)) - minima.repeat_interleave(32, -1)
+    return per_group(scales, unpack(field(f, b, "qs"), 32, 4)) - minima.repeat_interleave(32, -1)
 
 
 def _q5_k(f: Format, b: Tensor) -> Tensor:
     scales, minima = _scales_and_minima(f, b)
-    values = _unpack(_bytes(f, b, "qs"), 32, 4) | (_unpack(_bytes(f, b, "qh"), 32, 1) << 4)
-    return _per_group(scales, values) - minima.repeat_interleave(32, -1)
+    values = unpack(field(f, b, "qs"), 32, 4) | (unpack(field(f, b, "qh"), 32, 1) << 4)
+    return per_group(scales, values) - minima.repeat_interleave(32, -1)
 
 
 def _q6_k(f: Format, b: Tensor) -> Tensor:
-    values = _unpack(_bytes(f, b, "ql"), 64, 4) | (_unpack(_bytes(f, b, "qh"), 32, 2) << 4)
-    return _per_group(_half(f, b, "d") * _bytes(f, b, "scales").view(torch.int8).float(), values.float() - 32)
+    values = unpack(field(f, b, "ql"), 64, 4) | (unpack(field(f, b, "qh"), 32, 2) << 4)
+    return per_group(half(f, b, "d") * field(f, b, "scales").view(torch.int8).float(), values.float() - 32)
 
 
 def _iq4_nl(f: Format, b: Tensor) -> Tensor:
-    return _half(f, b, "d") * _lookup("iq4", _unpack(_bytes(f, b, "qs"), 16, 4))
+    return half(f, b, "d") * lookup("iq4", unpack(field(f, b, "qs"), 16, 4))
 
 
 def _iq4_xs(f: Format, b: Tensor) -> Tensor:
-    low, high = _unpack(_bytes(f, b, "scales_l"), 1, 4), _unpack(_bytes(f, b, "scales_h"), 1, 2)
+    low, high = unpack(field(f, b, "scales_l"), 1, 4), unpack(field(f, b, "scales_h"), 1, 2)
     scales = (low | (high << 4)).float() - 32
-    return _per_group(_half(f, b, "d") * scales, _lookup("iq4", _unpack(_bytes(f, b, "qs"), 16, 4)))
+    return per_group(half(f, b, "d") * scales, lookup("iq4", unpack(field(f, b, "qs"), 16, 4)))
 
 
 def _mxfp4(f: Format, b: Tensor) -> Tensor:
     # 2^(e - 128), by its bits: an exponent of 0 and of -1 is a subnormal number.
-    exponent = _bytes(f, b, "e").int()
+    exponent = field(f, b, "e").int()
     bits = torch.where(exponent < 2, 0x200000 << exponent.clamp(max=1), (exponent - 1).clamp(min=0) << 23)
-    return bits.view(torch.float32) * _lookup("e2m1", _unpack(_bytes(f, b, "qs"), 16, 4))
+    return bits.view(torch.float32) * lookup("e2m1", unpack(field(f, b, "qs"), 16, 4))
+
+
+def _trits(packed: Tensor, digits: int) -> Tensor:
+    """Base-3 digits of bytes that hold them as a fraction of 256: multiply by 3^k modulo 256, keep the next digit."""
+    powers = torch.tensor([3**k for k in range(digits)], dtype=torch.int32, device=packed.device)[:, None]
+    return ((packed[..., None, :].int() * powers & 255) * 3 >> 8).flatten(-2)
+
+
+def _tq1_0(f: Format, b: Tensor) -> Tensor:
+    qs = field(f, b, "qs")
+    digits = torch.cat([_trits(qs[..., :32], 5), _trits(qs[..., 32:], 5), _trits(field(f, b, "qh"), 4)], -1)
+    return half(f, b, "d") * (digits.float() - 1)
+
+
+def _tq2_0(f: Format, b: Tensor) -> Tensor:
+    return half(f, b, "d") * (unpack(field(f, b, "qs"), 32, 2).float() - 1)
+
+
+def _nvfp4(f: Format, b: Tensor) -> Tensor:
+    packed = field(f, b, "scales").int()
+    exponent, mantissa = packed >> 3 & 15, (packed & 7).float()
+    scales = torch.where(exponent == 0, mantissa / 1024, torch.ldexp(1 + mantissa / 8, exponent - 8))
+    scales = torch.where(packed == 0x7F, 0, scales)  # E4M3's NaN
+    return per_group(scales, lookup("e2m1", unpack(field(f, b, "qs"), 8, 4)))
+
+
+def _q1_0(f: Format, b: Tensor) -> Tensor:
+    return half(f, b, "d") * (2 * unpack(field(f, b, "qs"), 1, 1).float() - 1)
+
+
+def _q2_0(f: Format, b: Tensor) -> Tensor:
+    return half(f, b, "d") * (unpack(field(f, b, "qs"), 1, 2).float() - 1)
 
 
 DECODERS: dict[str, Decoder] = {
@@ -160,6 +154,12 @@ DECODERS: dict[str, Decoder] = {
     "IQ4_NL": _iq4_nl,
     "IQ4_XS": _iq4_xs,
     "MXFP4": _mxfp4,
+    "NVFP4": _nvfp4,
+    "TQ1_0": _tq1_0,
+    "TQ2_0": _tq2_0,
+    "Q1_0": _q1_0,
+    "Q2_0": _q2_0,
+    **GRIDS,
 }
 
 Q8_0 = FORMATS["Q8_0"]
