@@ -68,7 +68,8 @@ def _stored(name: str, tensor: Tensor | NDArray[Any]) -> Tensor:
         raise CheckpointError(
             f"tensor {name!r} has shape {list(tensor.shape)}; GGUF needs at most {MAX_DIMENSIONS} dimensions, none of them 0"
         )
-
+    if not tensor.format.in_gguf:
+        raise CheckpointError(f"tensor {name!r} is {tensor.format}, which GGUF files cannot hold; convert it to another format")
     return tensor
 
 

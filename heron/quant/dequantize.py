@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.quant import decode_grids
+from heron.quant import decode_grids, decode_own
 from heron.quant.bits import E2M1_DOUBLED, Blocks, Floats, f32, per_group, split, unpack
 from heron.quant.formats import Format
 
@@ -186,4 +186,5 @@ _DECODERS: dict[str, Callable[[Blocks], Floats]] = {
     "NVFP4": _nvfp4,
     "Q1_0": _q1_0,
     "Q2_0": _q2_0,
+    **decode_own.DECODERS,
 }

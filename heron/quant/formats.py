@@ -1,7 +1,10 @@
-"""Every number format that a tensor in a GGUF file can have: its id, its block, and what lies where in a block.
+"""Every number format that a tensor can have: its id, its block, and what lies where in a block.
 
 A format is data. `layout` is a numpy dtype for one block as a little-endian file stores it; reading a field by
 name, the block's size and the swapping of bytes for a big-endian file all follow from it.
+
+Formats with an id below 0 are Heron's own, and in no GGUF file: quantized HF checkpoints are rewritten into them, exactly, as they
+are read (heron/checkpoint/quantized).
 
 Source: the GGUF specification's table of types and ggml's published block layouts.
 """
@@ -21,7 +24,10 @@ from heron.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Format:
-    """One format: `block` elements are stored together in `bytes` bytes, arranged as `layout` says."""
+    """One format: `block` elements are stored together in `bytes` bytes, arranged as `layout` says.
+
+    `id` is GGUF's number of the type; below 0 for formats that GGUF files do not have.
+    """
 
     name: str
     id: int
@@ -37,6 +43,11 @@ class Format:
     def plain(self) -> bool:
         """Whether each element stands by itself, so that rows may be cut and transposed anywhere."""
         return self.block == 1
+
+    @property
+    def in_gguf(self) -> bool:
+        """Whether GGUF files can hold it."""
+        return self.id >= 0
 
     def row_bytes(self, n: int) -> int:
         """Bytes of a row of `n` elements. Raises CheckpointError when `n` is not a whole number of blocks."""
@@ -96,7 +107,29 @@ _TABLE = (
     _format(42, "Q2_0", 64, ("d", "<f2"), ("qs", "u1", 16)),
 )
 
-FORMATS: Mapping[str, Format] = MappingProxyType({f.name: f for f in _TABLE})
+
+def _affine(id: int, bits: int, group: int) -> Format:
+    """U{bits}_{group}: d q + m. Codes are in runs of 32 elements; of 3 bits the third is apart, in qh."""
+    low = bits - bits % 2
+    high = (("qh", "u1", group // 8),) if bits % 2 else ()
+    return _format(id, f"U{bits}_{group}", group, ("d", "<f4"), ("m", "<f4"), *high, ("qs", "u1", group * low // 8))
+
+
+# Formats of quantized HF checkpoints, with scales of f32, which holds any scale that files have.
+_OWN = (
+    _format(-1, "F8_E4M3", 1, "u1"),
+    _format(-2, "F8_E5M2", 1, "u1"),
+    _format(-3, "F8_E8M0", 1, "u1"),
+    *(_affine(-10 * (n + 1) - i, bits, group) for n, bits in enumerate((2, 3, 4, 8)) for i, group in enumerate((32, 64, 128))),
+    _format(-50, "I8_32", 32, ("d", "<f4"), ("qs", "i1", 32)),
+    _format(-51, "I8_128", 128, ("d", "<f4"), ("qs", "i1", 128)),
+    _format(-60, "E4M3_32", 32, ("d", "<f4"), ("qs", "u1", 32)),
+    _format(-61, "E4M3_128", 128, ("d", "<f4"), ("qs", "u1", 128)),
+    _format(-70, "NF4_64", 64, ("d", "<f4"), ("qs", "u1", 32)),
+    _format(-71, "FP4_64", 64, ("d", "<f4"), ("qs", "u1", 32)),
+)
+
+FORMATS: Mapping[str, Format] = MappingProxyType({f.name: f for f in _TABLE + _OWN})
 _BY_ID = {f.id: f for f in _TABLE}
 
 

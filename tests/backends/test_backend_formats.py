@@ -25,7 +25,7 @@ class Stored:
     """Weights of random blocks in one format."""
 
     def __init__(self, fmt: Format) -> None:
-        self.fmt, self.rng = fmt, np.random.default_rng(fmt.id)
+        self.fmt, self.rng = fmt, np.random.default_rng(abs(fmt.id))
 
     def __call__(self, *shape: int) -> Weight:
         rows = random_rows(self.fmt, int(np.prod(shape[:-1])), shape[-1], self.rng)

@@ -39,7 +39,7 @@ DECODED = sorted({"F32", "F16"} | {kind.name for kind in gguf.quants._type_trait
 def test_gguf_py_decodes_what_it_did() -> None:
     """Formats that it does not know are held to hand-computed blocks, below."""
     by_hand = {"Q8_1", "Q8_K", "Q1_0", "Q2_0", "F64", "I8", "I16", "I32", "I64"}
-    assert set(FORMATS) - set(DECODED) <= by_hand
+    assert {name for name, fmt in FORMATS.items() if fmt.in_gguf} - set(DECODED) <= by_hand
 
 
 @pytest.mark.parametrize("name", DECODED)
@@ -87,7 +87,8 @@ def test_decoding_of_one_and_two_bit_blocks() -> None:
 def test_every_format_is_decoded(name: str) -> None:
     fmt = FORMATS[name]
     zeros = dequantize(fmt, np.zeros((2, 3 * fmt.bytes), np.uint8))
-    assert zeros.shape == (2, 3 * fmt.block) and not zeros.any()
+    assert zeros.shape == (2, 3 * fmt.block)
+    assert not zeros.any() or name == "F8_E8M0"  # powers of two, which have no zero
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("F64", "<f8"), ("I8", "i1"), ("I16", "<i2"), ("I32", "<i4"), ("I64", "<i8")])

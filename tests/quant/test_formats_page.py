@@ -36,11 +36,17 @@ def products(fmt: Format) -> str:
 
 def row(fmt: Format) -> str:
     bits = f"{8 * fmt.bytes / fmt.block:g}"
-    return f"| {' | '.join((str(fmt.id), fmt.name, str(fmt.block), str(fmt.bytes), bits, written(fmt), products(fmt)))} |\n"
+    id = str(fmt.id) if fmt.in_gguf else "-"
+    return f"| {' | '.join((id, fmt.name, str(fmt.block), str(fmt.bytes), bits, written(fmt), products(fmt)))} |\n"
+
+
+def place(fmt: Format) -> tuple[bool, int]:
+    """GGUF's in the order of their ids, then Heron's own."""
+    return not fmt.in_gguf, abs(fmt.id)
 
 
 def test_the_table_is_what_the_code_does() -> None:
-    table = BEGIN + "|" + "---|" * len(HEAD) + "\n" + "".join(row(fmt) for fmt in sorted(FORMATS.values(), key=lambda fmt: fmt.id))
+    table = BEGIN + "|" + "---|" * len(HEAD) + "\n" + "".join(row(fmt) for fmt in sorted(FORMATS.values(), key=place))
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     after = rest[rest.index("\n\n") + 1 :]

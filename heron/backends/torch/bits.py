@@ -11,13 +11,14 @@ from torch import Tensor
 
 from heron.quant.bits import E2M1_DOUBLED
 from heron.quant.codebooks import even_signs, grid
+from heron.quant.decode_own import E4M3, FP4, NF4
 from heron.quant.dequantize import IQ4_VALUES
 from heron.quant.formats import Format
 
 Decoder = Callable[[Format, Tensor], Tensor]
 
 #: Tables of values other than grids, by name.
-_VALUES = {"iq4": IQ4_VALUES, "e2m1": E2M1_DOUBLED}
+_VALUES = {"iq4": IQ4_VALUES, "e2m1": E2M1_DOUBLED, "e4m3": E4M3, "nf4": NF4, "fp4": FP4}
 
 
 def field(format: Format, blocks: Tensor, name: str) -> Tensor:
@@ -30,6 +31,11 @@ def field(format: Format, blocks: Tensor, name: str) -> Tensor:
 def half(format: Format, blocks: Tensor, name: str) -> Tensor:
     """A scale [..., 1]."""
     return field(format, blocks, name).contiguous().view(torch.float16).float()
+
+
+def single(format: Format, blocks: Tensor, name: str) -> Tensor:
+    """A scale [..., 1] of f32."""
+    return field(format, blocks, name).contiguous().view(torch.float32)
 
 
 def words(packed: Tensor, dtype: torch.dtype) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from heron.backends.torch.bits import Decoder, field, half, lookup, per_group, unpack
 from heron.backends.torch.decode_grids import GRIDS
+from heron.backends.torch.decode_own import OWN
 from heron.quant.formats import FORMATS, Format
 
 
@@ -160,6 +161,7 @@ DECODERS: dict[str, Decoder] = {
     "Q1_0": _q1_0,
     "Q2_0": _q2_0,
     **GRIDS,
+    **OWN,
 }
 
 Q8_0 = FORMATS["Q8_0"]
