@@ -127,7 +127,7 @@ def sum_(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
 
 @kernel("rows")
 def rows(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
-    return (x[step.once("rows", lambda: step.index(step.batch.rows))],)
+    return (x[step.inputs.rows],)
 
 
 @kernel("pool")

@@ -11,15 +11,14 @@ from torch import Tensor
 from heron.backends.base import Adapter, Executable, Options, Placement, Result, StateGroup, Ticket
 from heron.backends.batch import Batch
 from heron.backends.reference.state import state_groups
-
-# The kernel modules register their kernels when they are imported.
-from heron.backends.torch import attention, core, recurrent, routing  # noqa: F401
 from heron.backends.torch.device import compute_dtype, find_device, free_bytes
+from heron.backends.torch.inputs import Inputs, arrays
+from heron.backends.torch.plan import Plan, choice
 from heron.backends.torch.state import StateStore
-from heron.backends.torch.step import KERNELS, DeviceAdapter, Step
+from heron.backends.torch.step import DeviceAdapter, Step
 from heron.backends.torch.weights import TorchWeights
 from heron.errors import BackendError, UnsupportedError
-from heron.graph.graph import Graph, Model, Value
+from heron.graph.graph import Model
 from heron.graph.passes.decompose import decompose
 from heron.graph.passes.tap import tap
 
@@ -48,19 +47,22 @@ def _failed(error: RuntimeError) -> BackendError:
 
 
 class TorchExecutable(Executable):
-    """A model on a device of torch. Weights are moved there when it is made. Fused ops run as what they mean."""
+    """A model on a device of torch. Weights are moved there when it is made. Fused ops without a kernel run as what they mean."""
 
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
         self.model, self.placement, self.options = model, placement, options
         self.device = find_device(placement.device)
         self.dtype = compute_dtype(self.device, options.dtype)
-        self._graphs = {name: decompose(graph) for name, graph in model.entries.items()}
-        missing = sorted({node.op for graph in self._graphs.values() for node in graph.nodes} - KERNELS.keys())
+        self._choose = choice(self.device)
+        self._graphs = {
+            name: decompose(graph, lambda node: options.fuse and bool(self._choose(node))) for name, graph in model.entries.items()
+        }
+        missing = sorted({node.op for graph in self._graphs.values() for node in graph.nodes if self._choose(node) is None})
         if missing:
             raise UnsupportedError(f"the torch backend has no kernel for {', '.join(missing)}, which {model.architecture} uses")
         if options.threads and self.device.type == "cpu":
             torch.set_num_threads(options.threads)  # of the whole process: torch has no others
-        self._tapped: dict[tuple[str, tuple[str, ...]], Graph] = {}
+        self._plans: dict[tuple[str, tuple[str, ...]], Plan] = {}
         self._weights = TorchWeights(self.device, self.dtype)
         try:
             for graph in self._graphs.values():
@@ -113,25 +115,28 @@ class TorchExecutable(Executable):
     # Steps
 
     def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
-        graph = self._graph(entry, tuple(want))
-        if graph.states:
+        plan = self._plan(entry, tuple(want))
+        if plan.graph.states:
             self._stored()
         for group, source, destination in batch.copies:
             self.copy(group, source, destination)
-        step = Step(batch, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator)
         try:
             with torch.inference_mode():
-                return OnDevice(_run(graph, step))
+                return OnDevice(plan.run(self._step(batch)))
         except RuntimeError as error:
             raise _failed(error) from error
 
-    def _graph(self, entry: str, want: tuple[str, ...]) -> Graph:
+    def _step(self, batch: Batch) -> Step:
+        inputs = Inputs.sent(arrays(batch, self.model.groups), self.device)
+        return Step(batch, inputs, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator)
+
+    def _plan(self, entry: str, want: tuple[str, ...]) -> Plan:
         if entry not in self._graphs:
             raise BackendError(f"this model has no entry {entry!r}; it has {', '.join(self._graphs)}")
         key = (entry, want)
-        if key not in self._tapped:
-            self._tapped[key] = tap(self._graphs[entry], want)
-        return self._tapped[key]
+        if key not in self._plans:
+            self._plans[key] = Plan.of(tap(self._graphs[entry], want), self._choose)
+        return self._plans[key]
 
     # The rest of the protocol
 
@@ -159,18 +164,3 @@ class TorchExecutable(Executable):
         self._weights.clear()
         self._adapters.clear()
         self._states = None
-
-
-def _run(graph: Graph, step: Step) -> dict[str, Tensor]:
-    """The graph's outputs. A value is let go behind its last use."""
-    given = {"tokens": step.batch.tokens, "positions": step.batch.positions}
-    values: dict[Value, Tensor] = {value: step.index(given[name]) for name, value in graph.inputs.items()}
-    last = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
-    kept = set(graph.outputs.values())
-    for i, node in enumerate(graph.nodes):
-        results = KERNELS[node.op](step, node, *(values[value] for value in node.inputs))
-        values.update(zip(node.outputs, results, strict=True))
-        for value in {*node.inputs, *node.outputs} - kept:
-            if last.get(value, i) == i:
-                values.pop(value, None)
-    return {name: values[value] for name, value in graph.outputs.items()}

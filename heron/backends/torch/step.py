@@ -13,6 +13,7 @@ from torch import Tensor
 
 from heron.backends.base import Communicator
 from heron.backends.batch import Batch
+from heron.backends.torch.inputs import Inputs
 from heron.backends.torch.state import FieldStore, StateStore
 from heron.backends.torch.weights import Matrix, TorchWeights
 from heron.graph.graph import Group, Node, State
@@ -31,10 +32,11 @@ class DeviceAdapter:
 class Step:
     """One run of a graph: its batch, the type of its values, the weights, the states, the adapters and the other ranks.
 
-    What many nodes need of the batch on the device is made ``once``: a step sends its small arrays, and waits for nothing.
+    The batch's arrays are on the device in ``inputs``. What many nodes derive from them is made ``once``. A step waits for nothing.
     """
 
     batch: Batch
+    inputs: Inputs
     device: torch.device
     dtype: torch.dtype
     weights: TorchWeights
@@ -74,9 +76,10 @@ class Step:
         group = self.group(state)
 
         def make() -> Tensor:
-            table, start = self.table(group)
-            of, places = self.batch.sequence_of(), self.batch.places()
-            blocks = table[of, places // group.block_size - start[of]].astype(np.int64)
+            if group.kind != "cross":
+                return self.inputs.own(group.name).long()
+            places = self.batch.places().astype(np.int64)
+            blocks = self.batch.cross[group.name][self.batch.sequence_of(), places // group.block_size]
             return self.index(blocks * group.block_size + places % group.block_size)
 
         return self.once(("own", group.name), make)
@@ -84,7 +87,12 @@ class Step:
 
 #: ``kernel(step, node, *inputs) -> outputs``
 Kernel = Callable[..., tuple[Tensor, ...]]
+#: Kernels that run on every device of torch.
 KERNELS: dict[str, Kernel] = {}
+#: Kernels that are taken instead where Triton compiles for the device; those of fused ops have the graph keep them.
+TRITON: dict[str, Kernel] = {}
+#: Of each of those: which nodes it computes.
+TAKES: dict[str, Callable[[Node], bool]] = {}
 
 
 def kernel(name: str) -> Callable[[Kernel], Kernel]:
@@ -92,6 +100,19 @@ def kernel(name: str) -> Callable[[Kernel], Kernel]:
 
     def register(function: Kernel) -> Kernel:
         KERNELS[name] = function
+        return function
+
+    return register
+
+
+def triton_kernel(name: str, takes: Callable[[Node], bool] = lambda node: True) -> Callable[[Kernel], Kernel]:
+    """Register the decorated function, which launches a Triton kernel, as the kernel of an op's nodes that ``takes`` says.
+
+    Other nodes (of a format that it does not know) run torch's kernel, or where they are fused as what they mean.
+    """
+
+    def register(function: Kernel) -> Kernel:
+        TRITON[name], TAKES[name] = function, takes
         return function
 
     return register

@@ -133,10 +133,9 @@ def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple
 
 def _entries(step: Step, group: Group, mine: Ints, places: Tensor) -> Tensor:
     """[G, K] where the states of a group hold these places."""
-    table, start = step.table(group)
-    blocks = places // group.block_size - step.index(start[mine])[:, None]
-    table_here = step.index(table[mine])
-    return table_here.gather(1, blocks.clamp(0, table.shape[1] - 1)) * group.block_size + places % group.block_size
+    table, start, here = step.inputs.table(group.name), step.inputs.table_start(group.name), step.index(mine)
+    blocks = places // group.block_size - start[here][:, None]
+    return table[here].long().gather(1, blocks.clamp(0, table.shape[1] - 1)) * group.block_size + places % group.block_size
 
 
 def _branches(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple[Ints, Ints], causal: bool, window: int) -> Tensor:

@@ -22,6 +22,9 @@ TILE = 1 << 24
 #: Bytes that are read and moved to the device at a time.
 PIECE = 1 << 26
 
+#: Ops whose first weight is a matrix.
+MULTIPLYING = ("embed", "linear", "expert_linear")
+
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -69,7 +72,7 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
 
 def is_matrix(node: Node, i: int) -> bool:
     """Whether the node multiplies by its i-th weight, or takes rows of it."""
-    return node.op == "latent_attend" or (i == 0 and node.op in ("embed", "linear", "expert_linear"))
+    return i < {"latent_attend": 2, "packed_linear": node.attrs.get("n", 0), "gated_linear": 2}.get(node.op, node.op in MULTIPLYING)
 
 
 class TorchWeights:

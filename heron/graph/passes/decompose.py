@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable
 
 from heron.graph.builder import Builder
 from heron.graph.graph import Graph, Node, Value
@@ -10,12 +10,12 @@ from heron.graph.ops import OPS
 from heron.graph.passes.rewrite import keep, rewrite
 
 
-def decompose(graph: Graph, kernels: Container[str] = ()) -> Graph:
-    """The graph with each fused op outside ``kernels`` replaced by its composition."""
+def decompose(graph: Graph, keeps: Callable[[Node], bool] = lambda node: False) -> Graph:
+    """The graph with each fused node that the executor does not keep replaced by its composition."""
 
     def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         compose = OPS[node.op].compose
-        if compose is None or node.op in kernels:
+        if compose is None or keeps(node):
             return keep(b, node, inputs)
         return compose(b, node, inputs)
 
