@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.backends.batch import Batch
+from heron.backends.sampling import Sampling
 from heron.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -86,10 +87,16 @@ class StateGroup:
 
 @dataclass(frozen=True)
 class Result:
-    """Outputs of a step by name; ``nonfinite[R]`` says which rows of the logits hold a NaN or an infinity."""
+    """Outputs of a step by name; ``nonfinite[R]`` says which rows of the logits hold a NaN or an infinity.
+
+    Where the step was to sample, ``tokens[R]`` are what was chosen (-1 where no token may come), and ``logprobs[R]`` their
+    log-probabilities under the model's own distribution.
+    """
 
     arrays: Mapping[str, Array]
     nonfinite: NDArray[np.bool_]
+    tokens: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    logprobs: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
@@ -135,6 +142,12 @@ class Executable(ABC):
         return ()
 
     @property
+    def samples(self) -> bool:
+        """Whether ``submit`` returns while the step is computed, chooses tokens itself, and takes steps that follow on tokens which an
+        earlier one has yet to choose (``Batch.chained``)."""
+        return False
+
+    @property
     @abstractmethod
     def state_groups(self) -> tuple[StateGroup, ...]: ...
 
@@ -158,8 +171,13 @@ class Executable(ABC):
         """Make room for that many units (null unit included) of each group. What was stored before is lost."""
 
     @abstractmethod
-    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
-        """Start a step of the entry (``forward``, ``encode``). ``want`` names outputs or marks (``hidden:2``)."""
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
+        """Start a step of the entry (``forward``, ``encode``). ``want`` names outputs or marks (``hidden:2``).
+
+        Steps take effect in the order in which they are submitted: one reads what those before it wrote, finished or not, and a unit
+        may be handed on while a step that uses it is under way. ``sample``, where the executable ``samples``, has a token chosen after each
+        wanted row.
+        """
 
     def run(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Result:
         return self.submit(entry, batch, want).result()

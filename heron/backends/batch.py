@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heron.errors import BackendError
+
+if TYPE_CHECKING:
+    from heron.backends.base import Ticket
 
 Ints = NDArray[np.int32]
 
@@ -44,6 +48,8 @@ class Batch:
         default_factory=lambda: _none(0)
     )  #: [T] each draft's parent in ``tokens``, -1 for the context; empty without a tree
     copies: tuple[tuple[str, int, int], ...] = ()  #: (group, source unit, destination unit), done before the step (copy on write)
+    chained: Ticket | None = None  #: an earlier step of the same executable, which samples tokens of this one ...
+    chained_from: Ints = field(default_factory=lambda: _none(0))  #: [T] ... by these of its rows; -1 where the token stands in ``tokens``
 
     def __post_init__(self) -> None:
         count = len(self.context_len)
@@ -68,6 +74,8 @@ class Batch:
             raise BackendError(f"rows {self.rows.tolist()} lie outside the step's {len(self.tokens)} tokens")
         if self.positions.shape[1:] != self.tokens.shape:
             raise BackendError(f"positions {self.positions.shape} do not fit {len(self.tokens)} tokens")
+        if self.chained is not None and self.chained_from.shape != self.tokens.shape:
+            raise BackendError(f"chained_from {self.chained_from.shape} does not fit {len(self.tokens)} tokens")
         if len(self.slot_write):
             self._check_slots()
 

@@ -15,6 +15,7 @@ from heron.backends.native.lower import SYMBOLS, CoreValue, Fallback, Lowered, f
 from heron.backends.native.weights import NativeWeights
 from heron.backends.reference.state import StateStore, state_groups
 from heron.backends.reference.step import KERNELS, AnyArray, Step
+from heron.backends.sampling import Sampling
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.dims import resolve_shape
 from heron.graph.graph import Graph, Model, Weight
@@ -133,7 +134,8 @@ class NativeExecutable(Executable):
 
     # Steps
 
-    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
+        assert sample is None, "this backend does not sample"
         lowered = self._lower(entry, tuple(want))
         if self.model.states:
             self._stored()

@@ -13,6 +13,7 @@ from heron.backends.batch import Batch
 from heron.backends.reference import attention, core, recurrent, routing  # noqa: F401
 from heron.backends.reference.state import StateStore, state_groups
 from heron.backends.reference.step import KERNELS, AnyArray, Step
+from heron.backends.sampling import Sampling
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.graph import Graph, Model, Value, Weight
 from heron.graph.passes.decompose import decompose
@@ -45,7 +46,8 @@ class ReferenceExecutable(Executable):
     def allocate(self, units: Mapping[str, int]) -> None:
         self._states = StateStore(self.model, self.options.kv_dtype, dict(units))
 
-    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
+        assert sample is None, "this backend does not sample"
         graph = self._graph(entry, tuple(want))
         if self._states is None and graph.states:
             raise BackendError("run() before allocate(): the model's states have no room yet")

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from heron.backends.base import Adapter, Executable, Options, Placement, Result, StateGroup, Ticket
+from heron.backends.base import Adapter, Executable, Options, Placement, StateGroup, Ticket
 from heron.backends.batch import Batch
 from heron.backends.reference.state import state_groups
+from heron.backends.sampling import Sampling
 from heron.backends.torch.device import compute_dtype, find_device, free_bytes
 from heron.backends.torch.inputs import Inputs, arrays
 from heron.backends.torch.plan import Plan, choice
 from heron.backends.torch.state import StateStore
 from heron.backends.torch.step import DeviceAdapter, Step
+from heron.backends.torch.ticket import OnDevice, failed
 from heron.backends.torch.weights import TorchWeights
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.graph import Model
 from heron.graph.passes.decompose import decompose
 from heron.graph.passes.tap import tap
-
-
-@dataclass(frozen=True)
-class OnDevice(Ticket):
-    """A step that the device is computing, or has computed."""
-
-    values: Mapping[str, Tensor]
-
-    def result(self) -> Result:
-        try:
-            arrays = {name: value.float().cpu().numpy() for name, value in self.values.items()}
-            logits = self.values.get("logits", torch.zeros(0, 1))
-            return Result(arrays, logits.isfinite().all(-1).logical_not().cpu().numpy())
-        except RuntimeError as error:
-            raise _failed(error) from error
-
-
-def _failed(error: RuntimeError) -> BackendError:
-    if isinstance(error, torch.OutOfMemoryError):
-        return BackendError(
-            f"the device's memory is full: {str(error).splitlines()[0]} Ask for a smaller --ctx-size, shorter steps or fewer sequences"
-        )
-    return BackendError(f"torch failed: {error}")
 
 
 class TorchExecutable(Executable):
@@ -96,7 +74,7 @@ class TorchExecutable(Executable):
         try:
             self._states = StateStore(self.model, self.options.kv_dtype, units, self.device)
         except torch.OutOfMemoryError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def _stored(self) -> StateStore:
         if self._states is None:
@@ -114,20 +92,28 @@ class TorchExecutable(Executable):
 
     # Steps
 
-    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",)) -> Ticket:
-        plan = self._plan(entry, tuple(want))
+    @property
+    def samples(self) -> bool:
+        return True
+
+    def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
+        want = tuple(want)
+        plan = self._plan(entry, want if sample is None else tuple(dict.fromkeys((*want, "logits"))))
         if plan.graph.states:
             self._stored()
         for group, source, destination in batch.copies:
             self.copy(group, source, destination)
         try:
             with torch.inference_mode():
-                return OnDevice(plan.run(self._step(batch)))
+                return OnDevice(plan.run(self._step(batch)), want, sample)
         except RuntimeError as error:
-            raise _failed(error) from error
+            raise failed(error) from error
 
     def _step(self, batch: Batch) -> Step:
         inputs = Inputs.sent(arrays(batch, self.model.groups), self.device)
+        if batch.chained is not None:
+            assert isinstance(batch.chained, OnDevice)
+            inputs.chain(batch.chained.tokens)
         return Step(batch, inputs, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator)
 
     def _plan(self, entry: str, want: tuple[str, ...]) -> Plan:

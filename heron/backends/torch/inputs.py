@@ -30,6 +30,8 @@ def arrays(batch: Batch, groups: Mapping[str, Group]) -> dict[str, Ints]:
     of, places = batch.sequence_of(), batch.places()
     names = ("tokens", "positions", "query_start", "context_len", "rows", "cross_len", "slot_read", "slot_write", "slot_offset")
     found = {name: getattr(batch, name) for name in names} | {"sequence_of": of, "places": places}
+    if batch.chained is not None:
+        found["chained_from"] = batch.chained_from
     for name, group in groups.items():
         table = batch.tables.get(name, batch.cross.get(name))
         if table is None:  # of slots, or not this entry's
@@ -77,6 +79,11 @@ class Inputs:
         for name, (begin, shape) in self.layout.places.items():
             numbers[begin : begin + prod(shape)].reshape(shape)[...] = found[name]
         self.buffer.copy_(host, non_blocking=True)
+
+    def chain(self, sampled: Tensor) -> None:
+        """Put the tokens in that an earlier step sampled, int32 [its rows]."""
+        row = self["chained_from"]
+        self.tokens.copy_(torch.where(row >= 0, sampled[row.clamp(min=0)], self.tokens))
 
     def __getitem__(self, name: str) -> Tensor:
         return self._views[name]

@@ -1,0 +1,67 @@
+"""A step under way: what it leaves on the device for the next one, and what comes to the host when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from heron.backends.base import Result, Ticket
+from heron.backends.sampling import Sampling
+from heron.backends.torch.sample import choose
+from heron.errors import BackendError
+
+
+class OnDevice(Ticket):
+    """A step that the device is computing, or has computed: its outputs, of which those named ``want`` are for the host.
+
+    ``tokens``, int32 [R], are those that it sampled, as inputs of another step: tokens of the vocabulary, even where a row is damaged.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor], want: Sequence[str], sample: Sampling | None = None) -> None:
+        self._values = {name: values[name] for name in want}
+        logits = values.get("logits", torch.zeros(0, 1))
+        damaged = logits.isfinite().all(-1).logical_not()
+        if sample is None:
+            self._facts = _Coming(damaged[None].int())
+        else:
+            tokens, logprobs = choose(logits, sample)
+            self.tokens = tokens.clamp(min=0)
+            self._facts = _Coming(torch.stack([damaged.int(), tokens, logprobs.view(torch.int32)]))
+
+    def result(self) -> Result:
+        try:
+            facts = self._facts.numpy()
+            arrays = {name: value.float().cpu().numpy() for name, value in self._values.items()}
+        except RuntimeError as error:
+            raise failed(error) from error
+        return Result(arrays, facts[0].astype(np.bool_), *((facts[1], facts[2].view(np.float32)) if len(facts) > 1 else ()))
+
+
+class _Coming:
+    """A small array on its way to the host, which sets out at once: it does not wait for steps that are submitted later."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._arrived: torch.cuda.Event | None = None
+        self._host = values
+        if values.device.type == "cuda":
+            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._host.copy_(values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def numpy(self) -> np.ndarray:
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        found: np.ndarray = self._host.cpu().numpy()
+        return found
+
+
+def failed(error: RuntimeError) -> BackendError:
+    if isinstance(error, torch.OutOfMemoryError):
+        return BackendError(
+            f"the device's memory is full: {str(error).splitlines()[0]} Ask for a smaller --ctx-size, shorter steps or fewer sequences"
+        )
+    return BackendError(f"torch failed: {error}")
