@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 from triton_cases import TARGETS, compiles, interpreted
 
+from heron.backends.torch.core import ACTIVATION
+from heron.backends.torch.decode import Q8_0
+from heron.backends.torch.triton import cache
+from heron.backends.torch.triton.glu import glu
 from heron.backends.torch.triton.norm import add_rms_norm, layer_norm, rms_norm
+from heron.backends.torch.triton.rope import rope
+from heron.quant.quantize import quantize
 
 #: What rounding to a type may turn of a value near 1; f32 also adds up in another order.
 NEAR = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
@@ -40,9 +46,111 @@ def test_rms_norm(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     near(rms_norm(x, gain, 1e-3), expected * gain.numpy(), dtype)
 
 
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 2), (3, 37), (2, 5, 64)])
+def test_add_rms_norm(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The norm is of the sum as it is kept."""
+    x, other, gain = normal(0, *shape, dtype=dtype), normal(1, *shape, dtype=dtype), normal(2, shape[-1])
+    total, y = add_rms_norm(x, other, gain, 1e-6)
+    near(total, (x + other).float(), dtype)  # the interpreter rounds to bf16 towards zero
+    wide = total.float().numpy()
+    near(y, wide / np.sqrt(np.mean(wide**2, -1, keepdims=True) + 1e-6) * gain.numpy(), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [2, 37, 64])
+def test_layer_norm(n: int, dtype: torch.dtype) -> None:
+    x, gain, bias = normal(0, 3, n, dtype=dtype) + 5, normal(1, n), normal(2, n)
+    wide = x.float().numpy()
+    centred = wide - wide.mean(-1, keepdims=True)
+    expected = centred / np.sqrt(np.mean(centred**2, -1, keepdims=True) + 1e-5)
+    near(layer_norm(x, None, None, 1e-5), expected, dtype)
+    near(layer_norm(x, gain, bias, 1e-5), expected * gain.numpy() + bias.numpy(), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize("kind", ACTIVATION)
+@pytest.mark.parametrize(("limit", "offset"), [(0.0, 0.0), (1.5, 1.0)])
+def test_glu(kind: str, limit: float, offset: float) -> None:
+    """Gate and up as slices of one product, and far from zero."""
+    both = normal(0, 7, 2 * 1100) * 20
+    gate, up = both.split(1100, -1)
+    if kind == "exp":
+        gate = gate / 10
+    wide, other = gate.double(), up.double()
+    if limit:
+        wide, other = wide.clamp(max=limit), other.clamp(-limit, limit)
+    near(glu(gate, up, kind, limit, offset), ACTIVATION[kind](wide) * (other + offset), torch.float32)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+def test_glu_in_half(dtype: torch.dtype) -> None:
+    gate, up = normal(0, 2, 3, 40, dtype=dtype), normal(1, 2, 3, 40, dtype=dtype)
+    near(glu(gate, up, "silu"), ACTIVATION["silu"](gate.float()) * up.float(), dtype)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pairing", ["adjacent", "half"])
+@pytest.mark.parametrize(("dim", "n", "sections"), [(32, 16, ()), (48, 12, ()), (6, 1, ()), (40, 17, (5, 2, 10)), (16, 8, (2, 1, 1, 4))])
+def test_rope(dim: int, n: int, sections: tuple[int, ...], pairing: str, dtype: torch.dtype) -> None:
+    """Whole heads and parts of them, several axes, tokens that lie apart."""
+    rng = np.random.default_rng(3)
+    x = normal(0, 5, 3 * dim + 7, dtype=dtype)[:, : 3 * dim].reshape(5, 3, dim)
+    positions = rng.integers(0, 300, (max(1, len(sections)), 5)).astype(np.int32)
+    frequencies = (10.0 ** (-3 * np.arange(n) / n)).astype(np.float32)
+    axis = np.repeat(np.arange(len(sections)), sections) if sections else np.zeros(n, np.intp)
+    turn = np.exp(1j * (positions[axis].T * frequencies)[:, None, :])
+    expected = x.float().numpy().copy()
+    first, second = (slice(0, 2 * n, 2), slice(1, 2 * n, 2)) if pairing == "adjacent" else (slice(0, n), slice(n, 2 * n))
+    turned = (expected[..., first] + 1j * expected[..., second]) * turn * 1.25
+    expected[..., first], expected[..., second] = turned.real, turned.imag
+    got = rope(x, torch.from_numpy(positions), torch.from_numpy(frequencies), pairing, 1.25, sections)
+    near(got, expected, dtype) if dtype != torch.float32 else np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
+
+
+@interpreted
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("stored", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize(("heads", "dim", "other"), [(2, 64, (2, 64)), (3, 96, (1, 32)), (1, 512, (5, 160))])
+def test_cache_write(heads: int, dim: int, other: tuple[int, int], stored: str, dtype: torch.dtype) -> None:
+    """Bytes as numpy's, at the places that are named, and nothing elsewhere."""
+    key, value = normal(0, 4, heads * dim + 3, dtype=dtype)[:, : heads * dim].reshape(4, heads, dim), normal(1, 4, *other, dtype=dtype)
+    value[1] = 0
+    own = np.array([7, 2, 3, 9])
+    fields = [field(stored, 11, *shape) for shape in ((heads, dim), other)]
+    cache.write(key, value, *fields, torch.from_numpy(own).int())
+    for x, got in zip((key, value), fields, strict=True):
+        wide = x.float().numpy()
+        expected = np.zeros((11, *got.shape[1:]), got.numpy().dtype)
+        expected[own] = quantize(Q8_0, wide) if stored == "q8_0" else wide.astype(expected.dtype)
+        np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def field(stored: str, entries: int, heads: int, dim: int) -> Tensor:
+    if stored == "q8_0":
+        return torch.zeros(entries, heads, Q8_0.row_bytes(dim), dtype=torch.uint8)
+    return torch.zeros(entries, heads, dim, dtype={"f32": torch.float32, "f16": torch.float16}[stored])
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_norms_compile(target: str) -> None:
     x, gain = torch.empty(4, 4096, dtype=torch.bfloat16), torch.empty(4096)
     compiles(lambda: rms_norm(x, gain, 1e-5), target)
     compiles(lambda: add_rms_norm(x, x, gain, 1e-5), target)
     compiles(lambda: layer_norm(x, gain, gain, 1e-5), target)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_others_compile(target: str) -> None:
+    half, own, frequencies = torch.empty(4, 8, 128, dtype=torch.bfloat16), torch.empty(3, 4, dtype=torch.int32), torch.empty(64)
+    for kind in ACTIVATION:
+        compiles(lambda kind=kind: glu(half, half, kind), target)
+    compiles(lambda: glu(half, half, "silu", 7.0, 1.0), target)
+    compiles(lambda: rope(half, own, frequencies, "half", 1.0), target)
+    compiles(lambda: rope(half, own, frequencies[:20], "adjacent", 1.5, (5, 5, 10)), target)
+    for stored in ("f32", "f16", "q8_0"):
+        compiles(lambda stored=stored: cache.write(half, half, field(stored, 9, 8, 128), field(stored, 9, 8, 128), own), target)

@@ -15,11 +15,11 @@ def _rms_norm(x_ptr, other_ptr, gain_ptr, total_ptr, y_ptr, n, eps, BLOCK: tl.co
     """x [rows, n] (and other, added to it and kept in total) -> y [rows, n]."""
     at = tl.program_id(0).to(tl.int64) * n + tl.arange(0, BLOCK)
     inside = tl.arange(0, BLOCK) < n
-    x = tl.load(x_ptr + at, inside, 0.0)
+    wide = tl.load(x_ptr + at, inside, 0.0).to(tl.float32)
     if other_ptr is not None:
-        x = (x + tl.load(other_ptr + at, inside, 0.0)).to(x_ptr.dtype.element_ty)
-        tl.store(total_ptr + at, x, inside)
-    wide = x.to(tl.float32)
+        total = (wide + tl.load(other_ptr + at, inside, 0.0).to(tl.float32)).to(x_ptr.dtype.element_ty)
+        tl.store(total_ptr + at, total, inside)
+        wide = total.to(tl.float32)
     y = wide * tl.rsqrt(tl.sum(wide * wide, 0) / n + eps)
     if gain_ptr is not None:
         y *= tl.load(gain_ptr + tl.arange(0, BLOCK), inside, 0.0)
