@@ -86,6 +86,14 @@ class StateGroup:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """One of the memories that states are allocated in: its share of each group, and the bytes ``free``, None in the machine's own."""
+
+    groups: tuple[StateGroup, ...]
+    free: int | None = None
+
+
+@dataclass(frozen=True)
 class Result:
     """Outputs of a step by name; ``nonfinite[R]`` says which rows of the logits hold a NaN or an infinity.
 
@@ -157,9 +165,9 @@ class Executable(ABC):
         return 0
 
     @property
-    def free_bytes(self) -> int | None:
-        """Bytes that the device can still give; None where it computes in the machine's own memory."""
-        return None
+    def memories(self) -> tuple[Memory, ...]:
+        """Where states are allocated."""
+        return (Memory(self.state_groups),)
 
     def wait(self, enough: bool = False) -> None:
         """Return when the model is as fast as it will be, if ``prepare`` left work to be done in the background; with ``enough``

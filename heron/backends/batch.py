@@ -47,6 +47,7 @@ class Batch:
     parents: Ints = field(
         default_factory=lambda: _none(0)
     )  #: [T] each draft's parent in ``tokens``, -1 for the context; empty without a tree
+    given: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  #: inputs of the graph beside tokens and positions, by name
     copies: tuple[tuple[str, int, int], ...] = ()  #: (group, source unit, destination unit), done before the step (copy on write)
     chained: Ticket | None = None  #: an earlier step of the same executable, which samples tokens of this one ...
     chained_from: Ints = field(default_factory=lambda: _none(0))  #: [T] ... by these of its rows; -1 where the token stands in ``tokens``

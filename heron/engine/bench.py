@@ -15,7 +15,7 @@ import numpy as np
 
 from heron.backends.batch import Batch
 from heron.engine.cache import Cache, Sequence, next_step, reading_step, units_for
-from heron.engine.memory import available_bytes
+from heron.engine.memory import demands
 from heron.engine.model import PREFILL_CHUNK, Model
 from heron.errors import RequestError
 
@@ -52,12 +52,10 @@ class Bench:
             raise RequestError(f"prompt and generated tokens are {context} together, the context holds {room}; ask for a larger --ctx-size")
         groups = self._executable.state_groups
         self._units = {g.name: 1 + batch * (units_for(g, context, PREFILL_CHUNK) - 1) for g in groups}
-        need, free = sum(self._units[g.name] * g.unit_bytes for g in groups), self._executable.free_bytes
-        have = available_bytes() if free is None else free
-        if need > have:
-            raise RequestError(
-                f"{batch} sequences of {context} tokens need {need / 2**30:.1f} GiB of cache and {have / 2**30:.1f} GiB are free"
-            )
+        for demand in demands(self._executable.memories, self._units):
+            if demand.need > demand.have:
+                need, have = demand.need / 2**30, demand.have / 2**30
+                raise RequestError(f"{batch} sequences of {context} tokens need {need:.1f} GiB of cache and {have:.1f} GiB are free")
         self._executable.allocate(self._units)
 
     def warm(self) -> None:

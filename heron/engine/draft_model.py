@@ -42,7 +42,7 @@ class DraftModel:
         self._check(model, target)
         self.model, self._executable, self._step_tokens = model, model.executable, step_tokens
         context = min(model.context_length, target.context_length)
-        budget = Budget(self._executable.state_groups, context, max_seqs, step_tokens, self._executable.free_bytes)
+        budget = Budget(self._executable.memories, self._executable.state_groups, context, max_seqs, step_tokens)
         tokens = min(tokens, max_seqs * context)
         budget.must_fit(tokens)
         units, self.bytes = budget.units(tokens), budget.bytes(tokens)

@@ -74,7 +74,7 @@ class Engine(Asking):
         self.deterministic = deterministic
         self._speculate = Speculate(speculate or ("draft" if draft_model else "off"), draft_tokens)
         self.model, executable = model, model.executable
-        budget = Budget(executable.state_groups, model.context_length, max_seqs, step_tokens, executable.free_bytes)
+        budget = Budget(executable.memories, executable.state_groups, model.context_length, max_seqs, step_tokens)
         self.kv_tokens = kv_cache_size or budget.tokens_that_fit()
         self._draft = DraftModel(draft_model, model, self.kv_tokens, max_seqs, step_tokens) if draft_model else None
         units = budget.units(self.kv_tokens)

@@ -1,10 +1,14 @@
-"""How much memory the machine can still give."""
+"""How much memory there still is, and what of it states need."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+from heron.backends.base import Memory
 
 
 def available_bytes() -> int:
@@ -20,6 +24,25 @@ def available_bytes() -> int:
         if not found:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(0, min(found, default=4 << 30))
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Bytes that one memory shall give, and those that it has."""
+
+    need: int
+    have: int
+
+
+def demands(memories: Iterable[Memory], units: Mapping[str, int], soon: int = 0) -> list[Demand]:
+    """What so many units of each group demand of each memory. ``soon`` bytes of the machine's own are promised already."""
+
+    def need(memory: Memory) -> int:
+        return sum(units[group.name] * group.unit_bytes for group in memory.groups)
+
+    own = [need(memory) for memory in memories if memory.free is None]
+    found = [Demand(need(memory), memory.free) for memory in memories if memory.free is not None]
+    return [*found, Demand(sum(own), available_bytes() - soon)] if own else found
 
 
 def peak_bytes() -> int:

@@ -20,7 +20,7 @@ from heron.engine.cache import Cache, Sequence, last_row, units_for
 from heron.engine.embedding import Embedder
 from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.grammars import Grammars
-from heron.engine.memory import available_bytes
+from heron.engine.memory import Demand, demands
 from heron.engine.sampling import SamplingParams
 from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
@@ -63,7 +63,7 @@ class Model:
 
     def allocate(self) -> None:
         """Make a cache for one sequence of a whole context, in place of what is there."""
-        units = {g.name: units_for(g, self.context_length, PREFILL_CHUNK) for g in self.executable.state_groups}
+        units = self._units(self.context_length)
         self.executable.allocate(units)
         self._own: Sequence | None = Sequence(Cache(self.executable.state_groups, units))
 
@@ -87,19 +87,22 @@ class Model:
         if asked > own and (self.is_encoder or "position_embd.weight" in self.checkpoint.tensors):
             raise RequestError(f"ctx_size {asked} is more than this model has positions for, {own}")
         size = asked or own
-        of_device = self.executable.free_bytes
-        free = available_bytes() - self.executable.to_come if of_device is None else of_device
-        while not asked and size > 512 and self._cache_bytes(size) > CONTEXT_SHARE * free:
+        while not asked and size > 512 and any(d.need > CONTEXT_SHARE * d.have for d in self._demands(size)):
             size //= 2
-        if asked and self._cache_bytes(size) > free:
-            need, have = self._cache_bytes(size) / 2**30, free / 2**30
-            raise RequestError(
-                f"a context of {size} tokens needs {need:.1f} GiB of cache and {have:.1f} GiB are free; ask for a smaller --ctx-size"
-            )
+        for demand in self._demands(size) if asked else ():
+            if demand.need > demand.have:
+                need, have = demand.need / 2**30, demand.have / 2**30
+                raise RequestError(
+                    f"a context of {size} tokens needs {need:.1f} GiB of cache and {have:.1f} GiB are free; ask for a smaller --ctx-size"
+                )
         return size
 
-    def _cache_bytes(self, context: int) -> int:
-        return sum(units_for(g, context, PREFILL_CHUNK) * g.unit_bytes for g in self.executable.state_groups)
+    def _demands(self, context: int) -> list[Demand]:
+        """What a cache for one sequence of so many tokens demands of each memory that has a part of it."""
+        return demands(self.executable.memories, self._units(context), self.executable.to_come)
+
+    def _units(self, context: int) -> dict[str, int]:
+        return {g.name: units_for(g, context, PREFILL_CHUNK) for g in self.executable.state_groups}
 
     @property
     def is_encoder(self) -> bool:

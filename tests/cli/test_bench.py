@@ -82,7 +82,7 @@ def test_what_is_wrong_is_said_in_one_line(folders: dict[str, Path], args: list[
 
 
 def test_a_batch_beyond_memory_is_refused(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heron.engine.bench.available_bytes", lambda: 1 << 16)
+    monkeypatch.setattr("heron.engine.memory.available_bytes", lambda: 1 << 16)
     with pytest.raises(RequestError, match=r"1000 sequences of 12 tokens need .* GiB of cache and 0\.0 GiB are free"):
         bench(folders["llama"], "--prompt", "8", "--generate", "4", "--batch", "1000", "--ctx-size", "20")
 

@@ -10,7 +10,7 @@ from tiny_gguf import write_tiny
 from tiny_models import make
 
 import heron
-from heron.engine import budget
+from heron.engine import memory
 from heron.engine.engine import Engine
 from heron.engine.model import Model
 from heron.errors import RequestError
@@ -32,7 +32,7 @@ def drive(engine: Engine) -> None:
 
 def test_a_cache_that_memory_does_not_hold(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(budget, "available_bytes", lambda: 200_000)
+        patch.setattr(memory, "available_bytes", lambda: 200_000)
         with pytest.raises(
             RequestError, match=r"a cache of 100000 tokens for 500 sequences needs .* GiB and .* are free; ask for a smaller"
         ):
@@ -42,7 +42,7 @@ def test_a_cache_that_memory_does_not_hold(model: Model, monkeypatch: pytest.Mon
 
 def test_a_cache_without_a_size_takes_what_fits(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 600_000
-    monkeypatch.setattr(budget, "available_bytes", lambda: free)
+    monkeypatch.setattr(memory, "available_bytes", lambda: free)
     with Engine(model) as engine:
         held = sum(engine.cache.total(g.name) * g.unit_bytes for g in engine.cache.groups.values())
         assert 0 < held <= free

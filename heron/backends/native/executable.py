@@ -165,7 +165,7 @@ class NativeExecutable(Executable):
     def _run(self, lowered: Lowered, batch: Batch, symbols: Mapping[str, int], outputs: list[Array]) -> None:
         # The core keeps pointers into these arrays until the step ends.
         ints = {name: _ints(getattr(batch, name)) for name in BATCH_INTS}
-        embeds = np.ascontiguousarray(batch.embeds, np.float32)
+        embeds = _floats(batch.embeds)
         tables = [self._table(batch, group.name, group.kind) for group in self._groups]
         lowered.program.begin(
             tuple(symbols[name] for name in SYMBOLS),
@@ -180,7 +180,7 @@ class NativeExecutable(Executable):
             ints["slot_write"],
             ints["slot_offset"],
             tables,
-            [*(ints[name] for name in lowered.inputs), *outputs],
+            [*(ints[name] if name in ints else _floats(batch.given[name]) for name in lowered.inputs), *outputs],
         )
         step: Step | None = None
         for part in lowered.steps:
@@ -234,6 +234,10 @@ class NativeExecutable(Executable):
 
 def _ints(array: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.ascontiguousarray(array, np.int32)
+
+
+def _floats(array: Array) -> Array:
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _view(program: _core.Program, value: CoreValue, dtype: str) -> AnyArray:

@@ -72,7 +72,8 @@ class ReferenceExecutable(Executable):
 
     @staticmethod
     def _input(name: str, batch: Batch) -> AnyArray:
-        return np.asarray({"tokens": batch.tokens, "positions": batch.positions}[name], np.int32)
+        own = {"tokens": batch.tokens, "positions": batch.positions}
+        return np.asarray(own[name], np.int32) if name in own else batch.given[name]
 
     def _weight(self, weight: Weight) -> Array:
         if id(weight) not in self._weights:

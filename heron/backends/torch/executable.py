@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from heron.backends.base import Adapter, Executable, Options, Placement, StateGroup, Ticket
+from heron.backends.base import Adapter, Executable, Memory, Options, Placement, StateGroup, Ticket
 from heron.backends.batch import Batch
 from heron.backends.reference.state import state_groups
 from heron.backends.sampling import Sampling
@@ -60,8 +60,8 @@ class TorchExecutable(Executable):
         return tuple(sorted({node.op for graph in self._graphs.values() for node in graph.nodes}))
 
     @property
-    def free_bytes(self) -> int | None:
-        return free_bytes(self.device)
+    def memories(self) -> tuple[Memory, ...]:
+        return (Memory(self.state_groups, free_bytes(self.device)),)
 
     # States
 

@@ -58,7 +58,7 @@ class Plan:
 
     def run(self, step: Step) -> dict[str, Tensor]:
         """The graph's outputs."""
-        values = {value: step.inputs[name] for name, value in self.graph.inputs.items()}
+        values = {value: step.input(name) for name, value in self.graph.inputs.items()}
         for kernel, node, ended in self.steps:
             results = kernel(step, node, *(values[value] for value in node.inputs))
             values.update(zip(node.outputs, results, strict=True))

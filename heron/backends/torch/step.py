@@ -56,6 +56,11 @@ class Step:
         """Integers of the host as indices on the device. CUDA takes them at once; elsewhere memory must last until they are there."""
         return torch.from_numpy(np.array(array, np.int64)).to(self.device, non_blocking=self.device.type == "cuda")
 
+    def input(self, name: str) -> Tensor:
+        """The graph's input of this name."""
+        own = name not in self.batch.given
+        return self.inputs[name] if own else torch.from_numpy(self.batch.given[name]).to(self.device, self.dtype)
+
     def field(self, state: State, name: str) -> FieldStore:
         assert self.states is not None
         return self.states.fields[state.name, name]
