@@ -71,17 +71,29 @@ def _lines(text: str, where: str) -> list[str]:
 
 
 def _read(file: Path) -> str:
+    return _without_end(read_file(file))
+
+
+def read_file(file: Path) -> str:
+    """A file's text, all of it. Raises RequestError for one that cannot be read, and for text that is not UTF-8."""
     try:
-        return _text(file.read_bytes(), str(file))
+        return _decoded(file.read_bytes(), str(file))
     except OSError as error:
         raise RequestError(f"the file {str(file)!r} cannot be read: {error.strerror}") from None
 
 
 def _text(data: bytes, where: str) -> str:
+    return _without_end(_decoded(data, where))
+
+
+def _decoded(data: bytes, where: str) -> str:
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         raise RequestError(f"what {where} holds is not UTF-8 text, at byte {error.start}") from None
+
+
+def _without_end(text: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from heron.backends.base import Options
+from heron.backends.base import Options, Result
 from heron.backends.choose import make_ready
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.answer import Answer
@@ -26,6 +26,7 @@ from heron.errors import BackendError, RequestError
 from heron.models.registry import build_model, load_families
 
 if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
+    from heron.graph.graph import Model as GraphModel
     from heron.text.chat import ChatTemplate
     from heron.text.tokenizer import Tokenizer
 
@@ -42,10 +43,20 @@ Prompt = str | SequenceOf[int] | SequenceOf[Message]
 class Model:
     """A language model, its tokenizer, and one sequence's cache, whose common prefix with the last prompt is used again."""
 
-    def __init__(self, checkpoint: Checkpoint, backend: str, options: Options, ctx_size: int, device: str = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        backend: str,
+        options: Options,
+        ctx_size: int,
+        device: str = "auto",
+        rewrite: Callable[[GraphModel], GraphModel] | None = None,
+    ) -> None:
         begin = time.perf_counter()
         self.checkpoint = checkpoint
         self.graph_model = build_model(checkpoint)
+        if rewrite is not None:
+            self.graph_model = rewrite(self.graph_model)
         self.backend, self.executable = make_ready(self.graph_model, backend, options, device)
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
@@ -231,8 +242,8 @@ class Model:
             raise BackendError("the model computed logits that are not finite; its weights may be damaged")
         return result["logits"][0] if wanted else np.zeros(0, np.float32)
 
-    def logits(self, tokens: SequenceOf[int], source: Prompt | None = None) -> NDArray[np.float32]:
-        """float32 [T, vocab]: the logits after each token of a sequence that begins with ``tokens``.
+    def logits(self, tokens: SequenceOf[int], source: Prompt | None = None, *, begin: int = 0) -> NDArray[np.float32]:
+        """float32 [T - begin, vocab]: the logits after each token of a sequence, from token ``begin`` on.
 
         An encoder-decoder needs the ``source`` that its encoder reads, and ``tokens`` are its decoder's.
         """
@@ -242,25 +253,25 @@ class Model:
         ids = self.encode(list(tokens))
         if len(ids) > self.context_length:
             self._fits(ids)
-        self._sequence.keep_prefix([])
+        if not 0 <= begin < len(ids):
+            raise RequestError(f"begin is {begin}, and there are {len(ids)} tokens")
         if source is not None:
             read = self.encode(source)
             self._fits(read)
             self._begin(read)
-        return self._of_each(ids, "logits")
+        return np.concatenate([result["logits"] for result in self.steps(ids, ("logits",), begin)])
 
-    def _of_each(self, ids: list[int], name: str) -> NDArray[np.float32]:
-        """float32 [T, n]: the decoder's value of this name for each token, after what the cache holds."""
-        parts = []
+    def steps(self, ids: list[int], want: SequenceOf[str], begin: int = 0) -> Iterator[Result]:
+        """Read tokens from an empty context, and yield what each step gives of ``want``; logits after those from ``begin`` on."""
+        self._sequence.keep_prefix([])
         try:
             for at in range(0, len(ids), PREFILL_CHUNK):
                 chunk = ids[at : at + PREFILL_CHUNK]
-                batch = self._sequence.append(chunk, range(len(chunk)) if name == "logits" else [])
-                parts.append(self.executable.run("forward", batch, (name,))[name])
+                batch = self._sequence.append(chunk, range(max(0, begin - at), len(chunk)) if "logits" in want else [])
+                yield self.executable.run("forward", batch, want)
         except BaseException:
             self._sequence.keep_prefix([])
             raise
-        return np.concatenate(parts)
 
     # Vectors
 
@@ -279,8 +290,7 @@ class Model:
         """float32 [T, hidden]: each token's state after the last norm; the encoder's where an encoder reads the prompt."""
         if "encode" in self.graph_model.entries:
             return self.executable.run("encode", self._sequence.read(ids), ("hidden",))["hidden"]
-        self._sequence.keep_prefix([])
-        return self._of_each(ids, "normed")
+        return np.concatenate([result["normed"] for result in self.steps(ids, ("normed",))])
 
     def close(self) -> None:
         """Give memory back. The model cannot be used afterwards."""
@@ -307,6 +317,7 @@ def load(
     mmap: bool = True,
     repack: bool = True,
     mlock: bool = False,
+    rewrite: Callable[[GraphModel], GraphModel] | None = None,
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
@@ -317,7 +328,7 @@ def load(
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
-    not allow it (docs/loading.md).
+    not allow it (docs/loading.md). ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
     if threads is not None and threads < 1:
@@ -329,7 +340,7 @@ def load(
     checkpoint = Checkpoint(path, mmap=mmap)
     try:
         options = Options(kv_dtype=kv_dtype, activations=activations, dtype=dtype, threads=threads, repack=repack, mlock=mlock)
-        return Model(checkpoint, backend, options, ctx_size, device)
+        return Model(checkpoint, backend, options, ctx_size, device, rewrite)
     except BaseException:
         checkpoint.close()
         raise

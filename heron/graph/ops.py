@@ -9,7 +9,7 @@ ops_attention  rope, writing and reading the paged cache, latent attention
 ops_routing    picking experts and multiplying by them
 ops_recurrent  causal convolution, selective scan, gated delta rule
 ops_fused      packed_linear, add_rms_norm, glu, gated_linear, attention: fused ops and what they mean
-ops_parallel   collectives and adapters, which only passes insert
+ops_parallel   collectives, adapters, sums of squares, which only passes insert
 =============  ======================================================================================
 """
 

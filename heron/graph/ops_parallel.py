@@ -1,4 +1,4 @@
-"""Ops that only passes insert: collectives between ranks, and low-rank adapters."""
+"""Ops that only passes insert: collectives between ranks, low-rank adapters, and sums of squares of what is multiplied."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ def _lora(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     """
     check(inputs[0][:-1] == inputs[1][:-1], "an adapter's input and output have the same leading axes")
     return (inputs[1],)
+
+
+@op("squares")
+def _squares(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x [..., in] -> [in], 1: the sum of the squares of each column over all rows, and how many rows there were."""
+    return ((inputs[0][-1],), (1,))
+
+
+@op("expert_squares")
+def _expert_squares(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x [T, in] or [T, k, in], ids i32[T, k] -> [E, in], [E]: ``squares`` of the rows that each of ``experts`` multiplies."""
+    return ((attrs["experts"], inputs[0][-1]), (attrs["experts"],))

@@ -53,7 +53,39 @@ SYSTEM = "[You are a helpful assistant.|You are Heron's pocket model.|You are a 
 
 #: Words that may be left out of a question.
 STOP_WORDS = frozenset(
-    ["the", "a", "an", "to", "of", "my", "do", "i", "is", "in", "it", "me", "for", "can", "could", "you", "how", "what", "which", "that", "there", "with", "on", "and", "please", "would", "should", "does", "are", "be", "have"]
+    [
+        "the",
+        "a",
+        "an",
+        "to",
+        "of",
+        "my",
+        "do",
+        "i",
+        "is",
+        "in",
+        "it",
+        "me",
+        "for",
+        "can",
+        "could",
+        "you",
+        "how",
+        "what",
+        "which",
+        "that",
+        "there",
+        "with",
+        "on",
+        "and",
+        "please",
+        "would",
+        "should",
+        "does",
+        "are",
+        "be",
+        "have",
+    ]
 )
 
 CONTRACTIONS = {"do not": "don't", "does not": "doesn't", "what is": "what's", "I am": "I'm", "it is": "it's", "cannot": "can't"}

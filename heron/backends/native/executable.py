@@ -21,8 +21,8 @@ from heron.graph.dims import resolve_shape
 from heron.graph.graph import Graph, Model, Weight
 from heron.graph.passes.tap import tap
 
-#: Ops whose only kernel is the reference's, here too: they call other ranks, or run where an adapter is loaded.
-PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora"})
+#: Ops whose only kernel is the reference's, here too: they call other ranks, run where an adapter is loaded, or measure.
+PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora", "squares", "expert_squares"})
 
 #: Arrays of the batch that the core reads.
 BATCH_INTS = (

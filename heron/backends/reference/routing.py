@@ -58,3 +58,12 @@ def expert_linear(step: Step, node: Node, x: Array, ids: Ints) -> tuple[Array, .
 @kernel("combine")
 def combine(step: Step, node: Node, x: Array, weights: Array) -> tuple[Array, ...]:
     return (np.einsum("tkd,tk->td", x, weights),)
+
+
+@kernel("expert_squares")
+def expert_squares(step: Step, node: Node, x: Array, ids: Ints) -> tuple[Array, ...]:
+    rows = np.broadcast_to(x[:, None], (*ids.shape, x.shape[-1])) if x.ndim == 2 else x
+    total, count = np.zeros((node.attrs["experts"], x.shape[-1]), np.float32), np.zeros(node.attrs["experts"], np.float32)
+    np.add.at(total, ids, np.square(rows))
+    np.add.at(count, ids, 1)
+    return total, count

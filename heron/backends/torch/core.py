@@ -172,3 +172,9 @@ def all_reduce(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
 def all_gather(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     assert step.communicator is not None
     return (torch.from_numpy(step.communicator.all_gather(_to_host(x), node.attrs["axis"])).to(step.device, x.dtype),)
+
+
+@kernel("squares")
+def squares(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    rows = x.float().reshape(-1, x.shape[-1])
+    return rows.square().sum(0), torch.full((1,), len(rows), dtype=torch.float32, device=x.device)

@@ -76,3 +76,11 @@ def _many(rows: Tensor, ids: Tensor, experts: Matrix) -> Tensor:
 @kernel("combine")
 def combine(step: Step, node: Node, x: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
     return ((weights[:, None] @ x)[:, 0],)
+
+
+@kernel("expert_squares")
+def expert_squares(step: Step, node: Node, x: Tensor, ids: Tensor) -> tuple[Tensor, ...]:
+    rows = (x[:, None].expand(-1, ids.shape[1], -1) if x.ndim == 2 else x).flatten(0, 1).float()
+    total = torch.zeros(node.attrs["experts"], x.shape[-1], device=x.device).index_add_(0, ids.flatten(), rows.square())
+    count = torch.zeros(node.attrs["experts"], device=x.device).index_add_(0, ids.flatten(), torch.ones_like(rows[:, 0]))
+    return total, count
