@@ -33,10 +33,12 @@ def rope(step: Step, node: Node, x: Tensor, positions: Tensor) -> tuple[Tensor, 
 
 def _turns(step: Step, node: Node, positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine [T, 1, n] of each token's angles."""
-    frequencies, sections = given(step, node, 0), node.attrs.get("sections", ())
-    axis = np.repeat(np.arange(len(sections)), sections) if sections else np.zeros(len(frequencies), np.int64)
-    angle = (positions[step.index(axis)].T.float() * frequencies)[:, None]
-    scale = node.attrs["scale"]
+    sections, scale = tuple(node.attrs.get("sections", ())), node.attrs["scale"]
+    at = positions[0][:, None]
+    if sections:  # each takes its angles from an axis of its own
+        axis = step.weights.derived(("sections", sections), lambda: torch.from_numpy(np.repeat(np.arange(len(sections)), sections)))
+        at = positions[axis].T
+    angle = (at.float() * given(step, node, 0))[:, None]
     return angle.cos() * scale, angle.sin() * scale
 
 
@@ -116,7 +118,8 @@ def _score_bias(step: Step, node: Node, view: View) -> Tensor | None:
     total = None
     if relative is not None:
         reach = int(node.attrs["max_distance"])  # further ones fall into the same bucket
-        table = step.once(("buckets", id(node.weights[1]), node.attrs["bidirectional"]), lambda: _by_distance(step, node, relative, reach))
+        key = ("buckets", id(node.weights[1]), node.attrs["bidirectional"])
+        table = step.weights.derived(key, lambda: _by_distance(node, relative, reach))
         total = table[view.distance.clamp(-reach, reach) + reach].permute(0, 3, 1, 2)
     if slopes is not None:
         taken = slopes[:, None, None] * view.distance.abs().float()[:, None]
@@ -124,10 +127,11 @@ def _score_bias(step: Step, node: Node, view: View) -> Tensor | None:
     return total
 
 
-def _by_distance(step: Step, node: Node, relative: Tensor, reach: int) -> Tensor:
+def _by_distance(node: Node, relative: Tensor, reach: int) -> Tensor:
     """[2 reach + 1, H] the relative bias of each distance, from -reach on."""
     distance = np.arange(-reach, reach + 1, dtype=np.int32)
-    return relative[step.index(relative_buckets(distance, len(relative), reach, node.attrs["bidirectional"]))]
+    buckets = relative_buckets(distance, len(relative), reach, node.attrs["bidirectional"])
+    return relative[torch.from_numpy(np.array(buckets, np.int64)).to(relative.device)]
 
 
 @kernel("attend")

@@ -165,12 +165,14 @@ def _to_host(x: Tensor) -> np.ndarray:
 @kernel("all_reduce")
 def all_reduce(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     assert step.communicator is not None
+    step.needs_host("other ranks")
     return (torch.from_numpy(step.communicator.all_reduce(_to_host(x))).to(step.device, x.dtype),)
 
 
 @kernel("all_gather")
 def all_gather(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     assert step.communicator is not None
+    step.needs_host("other ranks")
     return (torch.from_numpy(step.communicator.all_gather(_to_host(x), node.attrs["axis"])).to(step.device, x.dtype),)
 
 

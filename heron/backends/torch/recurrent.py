@@ -10,15 +10,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from heron.backends.reference.attention import refuse_trees
 from heron.backends.torch.step import Step, given, kernel, weight
-from heron.backends.torch.views import equally_long
+from heron.backends.torch.views import Part, equally_long
 from heron.graph.graph import Node
 
-Ints = NDArray[np.int64]
+#: After how many tokens -> which of the sequences (None: all) are saved, and in which slots.
+Due = dict[int, list[tuple[Tensor | None, Tensor]]]
 
 
 class Slots:
@@ -29,26 +29,33 @@ class Slots:
         self._step, self._store = step, step.field(node.writes[0], field)
         self._saved: list[tuple[Tensor, Tensor]] = []
 
-    def begin(self, sequences: Ints) -> Tensor:
+    def begin(self, part: Part) -> Tensor:
         """[G, *shape] what the sequences resume from."""
-        slots = self._step.index(self._step.batch.slot_read[sequences])
+        slots = self._step.inputs.slot_read[part.which]
         states = self._store.read(slots, torch.float32)
         return torch.where((slots > 0).reshape(-1, *(1,) * len(self._store.shape)), states, 0)
 
-    def due(self, sequences: Ints) -> dict[int, tuple[Ints, Ints]]:
-        """After how many tokens which of the sequences are saved, and in which slots."""
-        batch = self._step.batch
-        if not len(batch.slot_write):
-            return {}
-        slots, offsets = batch.slot_write[sequences], batch.slot_offset[sequences]
-        found = {}
-        for offset in np.unique(offsets[slots > 0]).tolist():
-            row, column = np.nonzero((slots > 0) & (offsets == offset))
-            found[offset] = (row, slots[row, column].astype(np.int64))
+    def due(self, part: Part) -> Due:
+        """After how many tokens the sequences are saved."""
+        batch, inputs = self._step.batch, self._step.inputs
+        found: Due = {}
+        if not batch.slot_write.size:
+            return found
+        slots, offsets = batch.slot_write[part.sequences], batch.slot_offset[part.sequences]
+        if (offsets == offsets[0]).all():  # a null slot among them may be written to
+            columns = inputs.slot_write[part.which].long().unbind(1)
+            for offset, column in zip(offsets[0].tolist(), columns, strict=True):
+                found.setdefault(offset, []).append((None, column))
+        else:
+            for offset in np.unique(offsets[slots > 0]).tolist():
+                at = np.nonzero((slots > 0) & (offsets == offset))
+                found[offset] = [(self._step.index(at[0]), self._step.index(slots[at]))]
         return found
 
-    def save(self, due: tuple[Ints, Ints], states: Tensor) -> None:
-        self._saved.append((self._step.index(due[1]), states[self._step.index(due[0])]))
+    def save(self, due: Due, offset: int, states: Tensor) -> None:
+        """Save the states after so many tokens, where that is due."""
+        for rows, slots in due.get(offset, ()):
+            self._saved.append((slots, states if rows is None else states[rows]))
 
     def finish(self) -> None:
         for slots, states in self._saved:
@@ -59,13 +66,13 @@ class Slots:
 def causal_conv(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     taps, bias, slots = given(step, node, 0), weight(step, node, 1), Slots(step, node, "window")  # [C, K]
     y, before = torch.zeros_like(x), taps.shape[1] - 1
-    for sequences, tokens in equally_long(step):
-        at, n = step.index(tokens), tokens.shape[1]
-        full = torch.cat([slots.begin(sequences), x[at].float()], 1)  # [G, K-1+n, C]
+    for part in equally_long(step):
+        at, n, due = part.at, part.tokens.shape[1], slots.due(part)
+        full = torch.cat([slots.begin(part), x[at].float()], 1)  # [G, K-1+n, C]
         mixed = sum((full[:, k : k + n] * taps[:, k] for k in range(1, before + 1)), full[:, :n] * taps[:, 0])
         y[at] = (mixed if bias is None else mixed + bias).to(x.dtype)
-        for offset, due in slots.due(sequences).items():
-            slots.save(due, full[:, offset : offset + before])
+        for offset in due:
+            slots.save(due, offset, full[:, offset : offset + before])
     slots.finish()
     return (y,)
 
@@ -77,17 +84,15 @@ Prepare = Callable[..., Callable[[int, Tensor], tuple[Tensor, Tensor]]]
 def _scan(step: Step, node: Node, out: Tensor, prepare: Prepare, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Every token's output in ``out``, in the order of the sequences, with states loaded and saved."""
     slots, y = Slots(step, node, "matrix"), torch.empty_like(out)
-    for sequences, tokens in equally_long(step):
-        at, state, due = step.index(tokens), slots.begin(sequences), slots.due(sequences)
+    for part in equally_long(step):
+        at, state, due = part.at, slots.begin(part), slots.due(part)
         advance = prepare(*(x[at].float() for x in inputs))
         outputs = []
-        for i in range(tokens.shape[1]):
-            if i in due:
-                slots.save(due[i], state)
+        slots.save(due, 0, state)
+        for i in range(at.shape[1]):
             state, output = advance(i, state)
             outputs.append(output)
-        if tokens.shape[1] in due:
-            slots.save(due[tokens.shape[1]], state)
+            slots.save(due, i + 1, state)
         y[at] = torch.stack(outputs, 1).to(y.dtype)
     slots.finish()
     return (y,)

@@ -51,7 +51,11 @@ def expert_linear(step: Step, node: Node, x: Tensor, ids: Tensor) -> tuple[Tenso
     here = (local >= 0) & (local < count)
     chosen = local.clamp(0, count - 1)
     rows = (x[:, None].expand(-1, k, -1) if x.ndim == 2 else x).flatten(0, 1)  # [T k, in]
-    y = _few(rows, chosen, experts) if len(rows) <= count else _many(rows, chosen, experts)
+    if len(rows) <= count:
+        y = _few(rows, chosen, experts)
+    else:
+        step.needs_host("how many rows each expert has")
+        y = _many(rows, chosen, experts)
     if bias is not None:
         y = (y + bias[chosen]).to(x.dtype)
     return (torch.where(here[:, None], y, 0).unflatten(0, ids.shape),)

@@ -21,6 +21,10 @@ from heron.graph.graph import Group, Node, State
 Made = TypeVar("Made")
 
 
+class NotStatic(Exception):
+    """A kernel's launches depend on numbers that change from step to step, so they cannot be recorded."""
+
+
 @dataclass(frozen=True)
 class DeviceAdapter:
     """An adapter's pairs (A [r, in], B [out, r], the scale in it) on the device."""
@@ -43,6 +47,7 @@ class Step:
     states: StateStore | None = None
     adapters: Mapping[int, DeviceAdapter] = field(default_factory=dict)
     communicator: Communicator | None = None
+    static: bool = False  #: what is launched is recorded, to run again on other inputs: of ``batch`` only the shapes and offsets hold
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -52,8 +57,14 @@ class Step:
         made: Made = self._made[key]
         return made
 
+    def needs_host(self, what: str) -> None:
+        """Kernels say so where they read a batch's numbers on the host, or wait for the device. Raises NotStatic in a static step."""
+        if self.static:
+            raise NotStatic(what)
+
     def index(self, array: NDArray[Any]) -> Tensor:
         """Integers of the host as indices on the device. CUDA takes them at once; elsewhere memory must last until they are there."""
+        self.needs_host("indices made on the host")
         return torch.from_numpy(np.array(array, np.int64)).to(self.device, non_blocking=self.device.type == "cuda")
 
     def input(self, name: str) -> Tensor:

@@ -51,36 +51,73 @@ class View:
         return self.places[:, None, :] - self.at[:, :, None]
 
 
-def equally_long(step: Step) -> list[tuple[Ints, Ints]]:
-    """The sequences that have tokens in this step by their number: [G] sequences and [G, n] their tokens."""
+@dataclass(frozen=True)
+class Part:
+    """Sequences with equally many tokens in a step: [G] which ones, and [G, n] their tokens, on the host and on the device."""
 
-    def make() -> list[tuple[Ints, Ints]]:
+    sequences: Ints
+    tokens: Ints
+    which: Tensor
+    at: Tensor
+
+
+def equally_long(step: Step) -> list[Part]:
+    """The sequences that have tokens in this step by their number."""
+
+    def make() -> Iterator[Part]:
         lengths, starts = step.batch.lengths(), step.batch.query_start
-        found = []
         for n in np.unique(lengths[lengths > 0]):
             sequences = np.flatnonzero(lengths == n).astype(np.int64)
-            found.append((sequences, starts[sequences].astype(np.int64)[:, None] + np.arange(n)))
-        return found
+            tokens = starts[sequences].astype(np.int64)[:, None] + np.arange(n)
+            if len(sequences) == len(lengths):
+                which, at = (torch.arange(each.size, device=step.device).view(each.shape) for each in (sequences, tokens))
+            else:
+                which, at = step.index(sequences), step.index(tokens)
+            yield Part(sequences, tokens, which, at)
 
-    return step.once("equally long", make)
+    return step.once("equally long", lambda: list(make()))
 
 
 def views(step: Step, state: State | None, causal: bool, window: int) -> list[View]:
     """The rectangles that cover all tokens of the step, which read the state, or (without one) each other."""
     group = None if state is None else step.group(state)
     key = ("views", None if group is None else group.name, causal, window)
-    return step.once(key, lambda: list(_views(step, group, causal, window)))
+    make = _static if step.static else _views
+    return step.once(key, lambda: list(make(step, group, causal, window)))
+
+
+def _static(step: Step, group: Group | None, causal: bool, window: int) -> Iterator[View]:
+    """One rectangle over the whole of the sequences' tables: only shapes are known on the host."""
+    if group is None:
+        step.needs_host("attention within a step")
+        return
+    (part,), inputs, size = equally_long(step), step.inputs, group.block_size
+    table, start = inputs.table(group.name).long(), inputs.table_start(group.name).long()
+    within = torch.arange(size, device=step.device)
+    places = ((start[:, None] + torch.arange(table.shape[1], device=step.device))[..., None] * size + within).flatten(1)
+    keys, at = (table[..., None] * size + within).flatten(1), inputs.places.long()[part.at]
+    held = places < inputs["cross_len" if group.kind == "cross" else "context_len"][:, None]
+    view = View(part.at, _safe(keys, held), at, places)
+    seen = held[:, None, :].expand(-1, at.shape[1], -1)
+    seen = seen & (view.distance <= 0) if causal else seen
+    yield replace(view, seen=seen & (view.distance.abs() < window) if window else seen)
+
+
+def _safe(keys: Tensor, held: Tensor) -> Tensor:
+    """[G, K] the keys, and a sequence's first one again for those that it does not hold: in null blocks anything may lie, NaN too."""
+    return torch.where(held, keys, keys[:, :1])
 
 
 def _views(step: Step, group: Group | None, causal: bool, window: int) -> Iterator[View]:
     first, stop = _span(step, group, window)
-    for sequences, tokens in equally_long(step):
+    for part in equally_long(step):
+        sequences, tokens = part.sequences, part.tokens
         spans, n = (stop - first)[sequences], tokens.shape[1]
         whole = causal and not window and not len(step.batch.parents) and bool((spans == n).all())
-        for mine, part in _tiles(spans, n, WHOLE if whole else PAIRS):
+        for mine, cut in _tiles(spans, n, WHOLE if whole else PAIRS):
             chosen = sequences[mine]
             if stop[chosen].max() > first[chosen].min():
-                yield _view(step, group, chosen, tokens[mine][:, part], (first[chosen], stop[chosen]), causal, window)
+                yield _view(step, group, chosen, tokens[mine][:, cut], (first[chosen], stop[chosen]), causal, window)
 
 
 def _span(step: Step, group: Group | None, window: int) -> tuple[Ints, Ints]:
@@ -118,7 +155,7 @@ def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple
         keys = places - begin + step.index(batch.query_start[mine])[:, None]
     else:
         keys = _entries(step, group, mine, places)
-    view = View(step.index(tokens), torch.where(held, keys, 0), at, places)
+    view = View(step.index(tokens), _safe(keys, held), at, places)
     if len(batch.parents):
         return replace(view, seen=_branches(step, group, mine, tokens, span, causal, window))
     if (spans == longest).all() and not (window and longest >= window and not alone):

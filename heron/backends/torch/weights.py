@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import prod
 
@@ -82,6 +83,7 @@ class TorchWeights:
         self._device, self._dtype = device, dtype
         self._matrices: dict[int, tuple[Stored, Matrix]] = {}  # the tensor is kept so that its id stays its own
         self._numbers: dict[int, tuple[Stored, Tensor]] = {}
+        self._derived: dict[Hashable, Tensor] = {}
 
     def load(self, graph: Graph) -> None:
         """Move all that the graph's nodes use."""
@@ -102,6 +104,12 @@ class TorchWeights:
         if id(tensor) not in self._numbers:
             self._numbers[id(tensor)] = (tensor, torch.from_numpy(np.array(tensor.numpy(), np.float32)).to(self._device))
         return self._numbers[id(tensor)][1]
+
+    def derived(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What ``make`` gave for this key: a table that follows from weights and attributes alone."""
+        if key not in self._derived:
+            self._derived[key] = make().to(self._device)
+        return self._derived[key]
 
     def _matrix(self, tensor: Stored) -> Matrix:
         format = tensor.format
@@ -131,8 +139,10 @@ class TorchWeights:
     @property
     def nbytes(self) -> int:
         held = [matrix.data for _, matrix in self._matrices.values()] + [numbers for _, numbers in self._numbers.values()]
+        held += self._derived.values()
         return sum(prod(data.shape) * data.itemsize for data in held)
 
     def clear(self) -> None:
         self._matrices.clear()
         self._numbers.clear()
+        self._derived.clear()
