@@ -21,6 +21,7 @@ COMMANDS = {
     "serve": ("heron.cli.serve", "Serve a model over HTTP."),
     "embed": ("heron.cli.embed", "Turn texts into vectors."),
     "bench": ("heron.cli.bench", "Measure how fast a model runs here."),
+    "plan": ("heron.cli.plan", "Tell what a model takes here, before loading it."),
     "perplexity": ("heron.cli.perplexity", "Measure how well a model predicts a text."),
     "imatrix": ("heron.cli.imatrix", "Find which weights matter, for quantizing a model."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),

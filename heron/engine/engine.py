@@ -13,6 +13,7 @@ from heron.engine.answer import Answer
 from heron.engine.asking import Asking
 from heron.engine.budget import Budget
 from heron.engine.draft_model import DraftModel
+from heron.engine.forecast import log_memory
 from heron.engine.logprobs import PromptScores
 from heron.engine.model import Model, Prompt
 from heron.engine.prefix import CachedSequence, PrefixCache
@@ -81,6 +82,7 @@ class Engine(Asking):
         budget.must_fit(self.kv_tokens, self._draft.bytes if self._draft else 0)
         model.lend()
         executable.allocate(units)
+        log_memory(executable, model.backend, model.graph_model, model.options, units, max_seqs)
         self.cache = PrefixCache(executable.state_groups, units)
         self._prefix_cache = prefix_cache
         self.scheduler = Scheduler(self.cache, step_tokens, max_seqs)

@@ -53,7 +53,7 @@ class Model:
         rewrite: Callable[[GraphModel], GraphModel] | None = None,
     ) -> None:
         begin = time.perf_counter()
-        self.checkpoint = checkpoint
+        self.checkpoint, self.options = checkpoint, options
         self.graph_model = build_model(checkpoint)
         if rewrite is not None:
             self.graph_model = rewrite(self.graph_model)

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from heron import _core
-from heron.backends.native.weights import NativeWeights, matrices_of
+from heron.backends.native.weights import NativeWeights
 from heron.graph.builder import Builder
 from heron.graph.dims import Dim, Size
 from heron.graph.graph import Graph, Node, State, Value, Weight
 from heron.graph.ops import OPS
 from heron.graph.passes.plan import ALIASES, plan
 from heron.graph.passes.rewrite import keep, rewrite
+from heron.graph.passes.weigh import matrices_of
 
 SYMBOLS = ("T", "R", "S", "P")
 

@@ -15,19 +15,10 @@ from numpy.typing import NDArray
 from heron import _core
 from heron.checkpoint.tensor import Tensor
 from heron.checkpoint.views import Const
-from heron.graph.graph import Node, Weight
+from heron.graph.graph import Weight
 
 #: Bytes of a matrix that does not lie in a mapped file which one thread packs at a time.
 PIECE = 1 << 20
-
-
-def matrices_of(node: Node) -> int:
-    """How many of the node's first weights are matrices that it multiplies by, or takes rows of."""
-    if node.op == "packed_linear":
-        return int(node.attrs["n"])
-    if node.op in ("gated_linear", "latent_attend"):
-        return 2
-    return 1 if node.op in ("embed", "linear", "expert_linear") else 0
 
 
 class NativeWeights:

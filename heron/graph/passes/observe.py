@@ -7,9 +7,10 @@ from dataclasses import replace
 from heron.graph.builder import Builder
 from heron.graph.graph import Graph, Model, Node, Value, Weight
 from heron.graph.passes.rewrite import keep, rewrite
+from heron.graph.passes.weigh import matrices_of
 
-#: Product -> how many of the node's weights are its matrices; None where an attribute says it.
-PRODUCTS: dict[str, int | None] = {"linear": 1, "packed_linear": None, "gated_linear": 2, "expert_linear": 1}
+#: What a matrix is multiplied by; rows that ``embed`` takes are read, and weigh alike.
+PRODUCTS = ("linear", "packed_linear", "gated_linear", "expert_linear")
 
 
 def observe(model: Model) -> Model:
@@ -27,8 +28,7 @@ def _observe(graph: Graph) -> Graph:
 
     def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
         if node.op in PRODUCTS:
-            matrices = node.weights[: PRODUCTS[node.op] or node.attrs["n"]]
-            for weight in matrices:
+            for weight in node.weights[: matrices_of(node)]:
                 if weight is not None and weight.role != "vocab" and weight.trainable:
                     name = stored_name(weight)
                     marks[f"squares:{name}"], marks[f"rows:{name}"] = _sums(b, inputs, weight, seen)
