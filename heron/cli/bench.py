@@ -15,6 +15,7 @@ from heron import __version__
 from heron.cli.info import human_bytes, human_count, printable, summarize
 from heron.cli.opening import open_model
 from heron.cli.prompt import note
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.engine.bench import Bench, machine
 from heron.errors import RequestError
 
@@ -32,8 +33,10 @@ def bench(
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     repack: Annotated[bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file.")] = True,
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast a model reads prompts (prefill) and decodes.
@@ -60,7 +63,7 @@ def bench(
     with _bar() as bar:
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
-            where: dict[str, Any] = {"backend": backend, "device": device, "threads": wanted}
+            where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": wanted}
             loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack)
             try:
                 if loaded.is_encoder and any(counts):
@@ -71,7 +74,7 @@ def bench(
                     speeds = timer.measure(each, counts, together, repetitions, lambda: bar.advance(task))
                     facts["results"] += [{**speed.facts(), "threads": loaded.executable.threads} for speed in speeds]
                 about = summarize(loaded.checkpoint)
-                facts |= {"backend": loaded.backend, "model": {key: about[key] for key in ABOUT}}
+                facts |= {"backend": loaded.backend, "device": loaded.device, "model": {key: about[key] for key in ABOUT}}
             finally:
                 loaded.close()
     if json:
@@ -102,7 +105,8 @@ def _show(facts: dict[str, Any]) -> None:
     about, console = facts["model"], Console(highlight=False)
     size = f"{human_count(about['parameters'])} parameters, {human_bytes(about['bytes'])}"
     console.print(printable(f"{about['path']}: {about['architecture']}, {size}"), markup=False)
-    console.print(printable(f"{facts['machine']['cpu']}, {facts['backend']} backend, {facts['kv_dtype']} cache"), markup=False)
+    device = "" if facts["device"] == "cpu" else f" on {facts['device']}"
+    console.print(printable(f"{facts['machine']['cpu']}, {facts['backend']} backend{device}, {facts['kv_dtype']} cache"), markup=False)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "threads", "batch", "context", "tokens", "tokens/s", "least", "most"):
         table.add_column(title, justify="right" if title else "left")

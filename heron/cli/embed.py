@@ -17,6 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from heron.cli.opening import open_model
 from heron.cli.prompt import read_texts
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.errors import RequestError
 
 Rows = Iterable[NDArray[np.float32]]
@@ -34,8 +35,10 @@ def embed(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Longest text in tokens; 0: the model's own.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
 ) -> None:
     """Turn texts into vectors.
 
@@ -52,7 +55,7 @@ def embed(
     if form == "npy" and output is None:
         raise RequestError("npy is no text: name a file to write it to with -o")
     given = read_texts(texts or [], file)
-    loaded = open_model(model, backend=backend, device=device, threads=threads, ctx_size=ctx_size)
+    loaded = open_model(model, backend=backend, device=device, gpu=gpu, gpu_layers=gpu_layers, threads=threads, ctx_size=ctx_size)
     try:
         prompts = loaded.embedder.encode(given, truncate)
         vectors: Rows = _shown(loaded.embedder.vectors(prompts, pooling, normalize or similarity), len(given))

@@ -21,6 +21,8 @@ def open_model(model: str | None, say: Callable[[str], None] = note, **options: 
     gc.enable()  # see main()
     for warning in caught:
         say(str(warning.message))
+    if loaded.where.left_open and loaded.device != "cpu":
+        say(f"computing on {loaded.device}; --no-gpu computes on the CPU")
     own = loaded.graph_model.context_length
     if not options.get("ctx_size") and loaded.context_length < own:
         say(f"the context is reduced from {own} to {loaded.context_length} tokens, to fit in memory")

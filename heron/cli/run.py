@@ -11,6 +11,7 @@ from heron.cli.opening import open_model
 from heron.cli.prompt import constraint_of, note, read_prompt
 from heron.cli.session import Session
 from heron.cli.stats import report
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.engine.sampling import SamplingParams
 
 DEFAULTS = SamplingParams()
@@ -42,8 +43,10 @@ def run(
     regex: Annotated[str | None, typer.Option(help="Answer what this expression matches from beginning to end.")] = None,
     stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
@@ -86,7 +89,7 @@ def run(
         stop=tuple(stop or ()),
     )
     text = read_prompt(prompt, file, interactive)
-    where: dict[str, Any] = {"backend": backend, "device": device, "threads": threads}
+    where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
     loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock)
     loaded.must_generate()
     session = Session(loaded, params, system, raw, note)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from heron.cli.opening import locate, open_model
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.engine.speculate import DRAFT_TOKENS
 from heron.server.settings import Settings
 
@@ -47,8 +48,10 @@ def serve(
         bool, typer.Option("--deterministic", help="Refuse a model whose answers could differ, in a bit, by what is computed beside them.")
     ] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
         bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
@@ -110,9 +113,9 @@ def serve(
     logs.event(logger, logging.INFO, "loading the model", address=url, path=str(path))
 
     def load() -> Engine:
-        alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "threads": threads}
+        alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "gpu": gpu, "threads": threads}
         alike |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype}
-        loaded = open_model(model, mmap=mmap, repack=repack, mlock=mlock, **alike)
+        loaded = open_model(model, gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
         guessing = open_model(draft_model, **alike) if draft_model else None
         return Engine(
             loaded,

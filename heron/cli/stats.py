@@ -18,7 +18,7 @@ def report(model: Model) -> None:
         ("first token", f"{t.first_token_seconds * 1000:.0f} ms"),
         ("memory", f"{peak_bytes() / 2**20:.0f} MiB at most"),
         ("context", f"{model.context_length} tokens" + (f", reduced from the model's {own} tokens" if model.context_length < own else "")),
-        ("backend", model.backend),
+        ("backend", model.backend + ("" if model.device == "cpu" else f" on {model.device}")),
         ("seed", str(model.seed)),
     ]
     for name, value in rows:

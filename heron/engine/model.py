@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.backends.base import Options, Result
-from heron.backends.choose import make_ready
+from heron.backends.choose import Where, make_ready
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.answer import Answer
 from heron.engine.cache import Cache, Sequence, last_row, units_for
@@ -46,10 +46,9 @@ class Model:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        backend: str,
+        where: Where,
         options: Options,
         ctx_size: int,
-        device: str = "auto",
         rewrite: Callable[[GraphModel], GraphModel] | None = None,
     ) -> None:
         begin = time.perf_counter()
@@ -57,7 +56,8 @@ class Model:
         self.graph_model = build_model(checkpoint)
         if rewrite is not None:
             self.graph_model = rewrite(self.graph_model)
-        self.backend, self.executable = make_ready(self.graph_model, backend, options, device)
+        ready = make_ready(self.graph_model, where, options)
+        self.where, self.backend, self.device, self.executable = where, ready.backend, ready.device, ready.executable
         try:
             self.tokenizer = _tokenizer(checkpoint)  # while weights are laid out
             self.grammars = Grammars(self.tokenizer)
@@ -309,6 +309,8 @@ def load(
     *,
     backend: str = "auto",
     device: str = "auto",
+    gpu: bool | None = None,
+    gpu_layers: int | None = None,
     threads: int | None = None,
     ctx_size: int = 0,
     kv_dtype: str = "f16",
@@ -321,8 +323,10 @@ def load(
 ) -> Model:
     """Load a GGUF file or a HF folder.
 
-    ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where a device is named, else native; ``device`` is what torch
-    calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one; ``threads`` None a thread for each physical
+    ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where a device is named, or there is a CUDA GPU that the weights
+    fit on, else native; ``device`` is what torch calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one;
+    ``gpu`` True is torch on the first GPU, False the CPU; ``gpu_layers`` so many of the last layers on the device, the rest on the CPU
+    (more than there are: all, and the output); ``threads`` None a thread for each physical
     core that this process may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced
     to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
@@ -331,6 +335,7 @@ def load(
     not allow it (docs/loading.md). ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
+    where = Where(backend, device, gpu, gpu_layers)
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
     if not (mmap or repack):
@@ -340,7 +345,7 @@ def load(
     checkpoint = Checkpoint(path, mmap=mmap)
     try:
         options = Options(kv_dtype=kv_dtype, activations=activations, dtype=dtype, threads=threads, repack=repack, mlock=mlock)
-        return Model(checkpoint, backend, options, ctx_size, device, rewrite)
+        return Model(checkpoint, where, options, ctx_size, rewrite)
     except BaseException:
         checkpoint.close()
         raise

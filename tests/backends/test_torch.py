@@ -16,7 +16,7 @@ from ranks import in_ranks
 from tiny_models import make
 from toy import VOCAB, Sequences, toy
 
-from heron.backends import choose, reference
+from heron.backends import reference
 from heron.backends import torch as on_torch
 from heron.backends.base import Executable, Options, Placement
 from heron.backends.batch import Batch
@@ -166,31 +166,6 @@ def test_a_device_that_is_not_here() -> None:
     for device in ("cuda:99", "abacus"):
         with pytest.raises(BackendError, match=f"cannot use device '{device}'.*there are cpu"):
             on_torch.prepare(toy(), Placement(device=device))
-
-
-def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_torch, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match=r"pip install heron\[torch\]"):
-        choose.make_ready(toy(), "torch", Options())
-    assert not on_torch.sees_gpu()
-
-
-def test_the_backend_is_chosen_by_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_torch, "sees_gpu", lambda: False)
-    assert choose.make_ready(toy(), "auto", Options())[0] != "torch"
-    assert choose.make_ready(toy(), "torch", Options())[0] == "torch"
-    monkeypatch.setattr(on_torch, "sees_gpu", lambda: True)
-    chosen: list[str] = []
-    monkeypatch.setattr(on_torch, "prepare", lambda model, placement, options: chosen.append(placement.device))
-    assert choose.make_ready(toy(), "auto", Options())[0] != "torch"
-    assert choose.make_ready(toy(), "torch", Options())[0] == "torch"
-    assert choose.make_ready(toy(), "auto", Options(), "cpu")[0] != "torch"
-    assert choose.make_ready(toy(), "auto", Options(), "xpu:1")[0] == "torch"
-    assert chosen == ["cuda", "xpu:1"]
-    with pytest.raises(BackendError, match="computes on the CPU"):
-        choose.make_ready(toy(), "reference", Options(), "cuda:0")
-    with pytest.raises(UnsupportedError, match="dtype 'f8'"):
-        Options(dtype="f8")
 
 
 def test_a_step_before_there_is_room() -> None:

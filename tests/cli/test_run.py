@@ -16,9 +16,10 @@ from heron import pocket
 from heron.backends import native
 
 BACKENDS = [
-    "reference",
-    pytest.param("native", marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled")),
-    "torch",
+    "--backend reference",
+    pytest.param("--backend native", marks=pytest.mark.skipif(not native.available(), reason="the core is not compiled")),
+    "--backend torch --device cpu",
+    "-ngl 2 --device cpu",
 ]
 ONCE = "Once upon a time"
 
@@ -38,9 +39,9 @@ def expected(shared: Path) -> str:
     return str(json.loads((shared / "data/stories/expected.json").read_text())[ONCE]["text"])
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_greedy_text_is_llama_cpps(shared: Path, stories: Path, backend: str) -> None:
-    done = command(stories, "--raw", "-t", "0", "-n", "100", "-p", ONCE, "--backend", backend)
+@pytest.mark.parametrize("where", BACKENDS)
+def test_greedy_text_is_llama_cpps(shared: Path, stories: Path, where: str) -> None:
+    done = command(stories, "--raw", "-t", "0", "-n", "100", "-p", ONCE, *where.split())
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, expected(shared) + "\n", b"")
 
 

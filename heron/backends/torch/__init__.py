@@ -6,6 +6,7 @@ torch is an extra and takes a second to import: nothing here imports it before a
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,38 @@ def sees_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def first_gpu() -> str | None:
+    """The first GPU that torch sees, by its name: CUDA (and ROCm), XPU, MPS, in this order. Imports torch, if it is installed."""
+    if not available():
+        return None
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.xpu.is_available():
+        return "xpu"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a device has: bytes ``free``, and the bytes of a number that is computed with there."""
+
+    free: int
+    itemsize: int
+
+
+def room(device: str, options: Options = Options()) -> Room | None:
+    """None for a device that computes in the machine's own memory, or does not say. Raises BackendError for one that is not here."""
+    if not available():
+        return None  # prepare() says so
+    from heron.backends.torch.device import compute_dtype, find_device, free_bytes
+
+    found = find_device(device)
+    free = free_bytes(found)
+    return None if free is None else Room(free, compute_dtype(found, options.dtype).itemsize)
 
 
 def prepare(model: Model, placement: Placement = Placement(), options: Options = Options()) -> TorchExecutable:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from heron.errors import UnsupportedError
 from heron.graph.graph import Graph, Node, State, Value
 
-_LAYER = re.compile(r"blk\.(\d+)(?:\.|$)")
+_LAYER = re.compile(r"(?:enc\.|dec\.)?blk\.(\d+)(?:\.|$)")
 
 
 def layers_of(graph: Graph) -> list[int]:
