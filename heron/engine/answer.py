@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from heron.engine.generation import Piece
 from heron.engine.grammars import Grammars
+from heron.engine.plain import Plain
 from heron.engine.rules import Rules
 from heron.engine.sampled import Sampled
 from heron.engine.sampler import Mask, make_sampler
@@ -24,7 +25,7 @@ class Answer:
     ``take`` raises.
 
     ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
-    ``sample`` counts the answers with one seed.
+    ``sample`` counts the answers with one seed. ``plain`` is what a device needs to choose the tokens in the sampler's place, if it can.
     ``finish_reason`` is empty until the answer has ended. Raises RequestError for token ids outside the vocabulary.
     """
 
@@ -33,6 +34,7 @@ class Answer:
         rules = Rules.of(params, tokenizer)
         self._guide = None if params.constraint is None else grammars.guide(params.constraint, rules.ends)
         self.sampler = make_sampler(params, sample, rules)
+        self.plain = Plain.of(params, rules, self.sampler.seed, sample)
         self.sampler.accept(prompt)
         self._detokenizer, self._stops = Detokenizer(tokenizer, continues=continues or self._guide is not None), StopStrings(params.stop)
         self._said: list[str] = []
@@ -87,7 +89,7 @@ class Answer:
             self._guide.start()
 
     def take(self, sampled: Sampled) -> Piece:
-        """The piece of a token that the sampler chose for ``position``. Raises RequestError where the constraint is not kept."""
+        """The piece of a token that was chosen for ``position``. Raises RequestError where the constraint is not kept."""
         self.position += 1
         self._left -= 1
         if sampled.token in self._ends:

@@ -5,6 +5,7 @@ The engine owns numbers; the backend owns the bytes behind them. Unit 0 of every
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from heron.backends.base import StateGroup
 from heron.backends.batch import Batch
 from heron.errors import RequestError
+
+#: Stands in a sequence and in a batch for a token that a step under way has yet to choose.
+UNKNOWN = -1
 
 
 class Cache:
@@ -92,6 +96,11 @@ class Sequence:
             self._save(range(after - drafts, after))
         self.tokens += tokens
 
+    def learn(self, token: int) -> None:
+        """Put the last token in, where it stands as UNKNOWN."""
+        if self.tokens[-1:] == [UNKNOWN]:
+            self.tokens[-1] = token
+
     def _own_slot(self) -> int:
         """A slot to write to."""
         return self._slot or self.cache.take(self.recurrent)
@@ -120,9 +129,10 @@ class Sequence:
             self._slot = self._saved.pop(length)
         self._truncate(length)
 
-    def _give_saved(self) -> None:
-        self.cache.give(self.recurrent, self._saved.values()) if self._saved else None
-        self._saved.clear()
+    def _give_saved(self, most: float = math.inf) -> None:
+        """Let go of the saved states after up to so many tokens."""
+        lengths = [length for length in self._saved if length <= most]
+        self.cache.give(self.recurrent, [self._saved.pop(length) for length in lengths]) if lengths else None
 
     def _give_back(self, name: str, first: int) -> None:
         """Free the blocks before block ``first``, which no later token can see."""

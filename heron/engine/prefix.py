@@ -9,6 +9,7 @@ where prompts were seen to part. A prompt begins where all groups have what it n
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
@@ -215,24 +216,30 @@ class CachedSequence(Sequence):
 
     # After a step
 
-    def settle(self, rejected: int = 0) -> None:
-        """Forget the last tokens, drafts that were rejected, and name what is full now."""
+    def settle(self, rejected: int = 0, running: int = 0) -> None:
+        """Forget the last tokens, drafts that were rejected, and name what is full now; the last ``running`` are of a step under way."""
         if rejected:
             self._take_back(rejected)
-        if self.reusable and len(self.tokens) // self.block_size > self._published:
-            self._publish(self.keys(self.tokens))
+        done = len(self.tokens) - running
+        if self.reusable and done // self.block_size > self._published:
+            self._publish(self.keys(self.tokens[:done]))
         if not self._saved:
             return
         for length, slot in sorted(self._saved.items()):
-            if 0 < length <= len(self.tokens) and self._worth_keeping(length):
+            if 0 < length <= done and self._worth_keeping(length):
                 self._keep(length, slot)
-        self._give_saved()
+        self._give_saved(done if running else math.inf)
 
     def _publish(self, keys: list[Key]) -> None:
         for name, blocks in self._blocks.items():
             for at in range(max(self._published, self._start[name]), len(keys)):
                 self.cache.publish(name, blocks[at - self._start[name]], keys[at])
         self._published = len(keys)
+
+    @property
+    def published(self) -> int:
+        """Blocks from the beginning on that others can find."""
+        return self._published
 
     def needs(self, count: int, drafts: int = 0) -> dict[str, int]:
         """Units of each group that ``count`` more tokens take, the last ``drafts`` of which may be taken back."""

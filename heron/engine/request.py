@@ -13,8 +13,10 @@ from itertools import count
 from typing import Any
 
 from heron.engine.answer import Answer
+from heron.engine.cache import UNKNOWN
 from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.logprobs import PromptScores
+from heron.engine.plain import Plain
 from heron.engine.prefix import CachedSequence
 from heron.engine.speculate import Guesses
 from heron.errors import RequestError
@@ -79,6 +81,7 @@ class Request(Work):
     guesses: Guesses | None = None  # what the next tokens are guessed with, where they are
     scores: PromptScores | None = None  # of the prompt's tokens, where they are asked for
     finish_reason: str = ""  # stop, length, cancelled or error; empty until the end
+    awaited: int = 0  # tokens that steps under way choose
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +91,20 @@ class Request(Work):
     @property
     def over(self) -> str:
         return "" if self.scores else self.answer.finish_reason
+
+    @property
+    def left(self) -> list[int]:
+        """An awaited token stands as UNKNOWN, unless it will be the last one."""
+        known = super().left
+        if not self.awaited:
+            return known
+        coming = min(self.awaited, self.answer.left - 1)
+        return known + [UNKNOWN] * (coming - max(0, len(self.sequence.tokens) - len(self.tokens)))
+
+    @property
+    def plain(self) -> Plain | None:
+        """What a device needs to choose the next token; None where the host must."""
+        return self.answer.plain if self.guesses is None and self.scores is None else None
 
     def scored(self, count: int) -> range:
         return self.scores.rows(len(self.sequence.tokens), count, self.prompt_length) if self.scores else range(0)

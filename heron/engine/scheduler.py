@@ -51,8 +51,11 @@ class Scheduler:
                 requests.remove(request)
         request.sequence.release()
 
-    def plan(self) -> list[Part]:
-        """The parts of the next step, none where nobody has anything to compute. Their places in the cache are free."""
+    def plan(self, patient: bool = False) -> list[Part] | None:
+        """The parts of the next step, none where nobody has anything to compute. Their places in the cache are free.
+
+        None, if ``patient``, where somebody would have to give way: who ends with the step under way makes room.
+        """
         parts: list[Part] = []
         taken = dict.fromkeys(self.cache.groups, 0)
         budget = self.step_tokens
@@ -62,7 +65,10 @@ class Scheduler:
             count = 1 if len(left) == 1 else min(len(left), budget)
             if request in self.running and count:
                 drafts = self._with_drafts(request, left, budget, taken)
-                if drafts or self._make_room(request, count, taken):
+                room = drafts or self._take(request, count, taken)
+                if patient and not room:
+                    return None
+                if room or self._make_room(request, count, taken):
                     parts.append(self._part(request, left, count, drafts))
                     budget -= count if len(left) > 1 else len(drafts)
         if preempted == self.preemptions:
@@ -104,7 +110,7 @@ class Scheduler:
 
     def _make_room(self, request: Work, count: int, taken: dict[str, int]) -> bool:
         """Preempt requests from the last one on until there is room; False where the turn came to this one."""
-        while not self._take(request, count, taken):
+        while True:
             last = self.running[-1]
             if len(self.running) == 1:
                 self._stuck.append(last)
@@ -112,7 +118,8 @@ class Scheduler:
             self._preempt(last)
             if last is request:
                 return False
-        return True
+            if self._take(request, count, taken):
+                return True
 
     def _preempt(self, request: Work) -> None:
         self.running.remove(request)
@@ -152,10 +159,10 @@ class Scheduler:
             budget -= count
 
     def _coming(self) -> set[Key]:
-        """The names of the blocks that running requests have still to compute of their prompts."""
+        """The names of the blocks of running requests' prompts that are not there yet."""
         coming: set[Key] = set()
         for request in self.running:
             sequence = request.sequence
-            if sequence.reusable and len(sequence.tokens) < request.prompt_length:
-                coming.update(sequence.keys(request.tokens)[len(sequence.tokens) // sequence.block_size :])
+            if sequence.reusable and sequence.published < request.prompt_length // sequence.block_size:
+                coming.update(sequence.keys(request.tokens)[sequence.published :])
         return coming

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,10 @@ from heron.backends.base import Executable, Result
 from heron.engine.cache import Span, next_step, reading_step
 from heron.engine.choosing import Chooser
 from heron.engine.generation import Piece
+from heron.engine.overlap import Flight, chosen_there, sampled_there
+from heron.engine.plain import sampling
 from heron.engine.request import Request, Work
+from heron.engine.sampled import Sampled
 from heron.engine.scheduler import Part, Scheduler
 from heron.engine.speculate import Speculation
 from heron.engine.statistics import Statistics
@@ -45,6 +48,7 @@ class Steps:
     def __init__(self, executable: Executable, scheduler: Scheduler, speculation: Speculation, reads: bool) -> None:
         self._executable, self._scheduler, self._speculation, self._reads = executable, scheduler, speculation, reads
         self._texts, self._chooser = Texts(executable), Chooser(executable.threads)
+        self._flight: Flight | None = None  # the step under way
         self.statistics = Statistics()
 
     def add(self, work: Work) -> None:
@@ -63,7 +67,7 @@ class Steps:
         return [*self._scheduler.waiting, *self._texts.waiting]
 
     def busy(self) -> bool:
-        return next(self.works(), None) is not None
+        return self._flight is not None or next(self.works(), None) is not None
 
     def end(self, work: Work, reason: str, error: Exception | None = None) -> None:
         """Let a request go, and say why."""
@@ -89,17 +93,28 @@ class Steps:
             self._speculation.forget(work)
 
     def compute(self) -> bool:
-        """One step of the encoder's texts and one of the requests; whether there was anything to compute."""
+        """Submit a step of the encoder's texts and one of the requests, and take up what is due; whether there was anything to do."""
         self._speculation.guess([work for work in self._scheduler.running if isinstance(work, Request)])
-        parts = self._scheduler.plan()
+        parts, before = self._plan(), self._flight
         texts, stuck = self._texts.take(), self._scheduler.take_stuck()
         for work in stuck:
             self.end(work, "error", RequestError(f"the cache has no room for more than {len(work.tokens)} tokens; ask for a larger one"))
         if texts:
             self._encode(texts)
-        if parts:
-            self._forward(parts)
-        return bool(texts or parts or stuck)
+        self._flight = self._submit(parts) if parts else None
+        if before is not None:
+            self._land(before)
+        if self._flight is not None and self._flight.chosen is None:
+            self._land_now()
+        return bool(texts or parts or stuck or before)
+
+    def _plan(self) -> list[Part]:
+        """The next step's parts. While a step is under way nobody gives way: it may be the last one of who has the room."""
+        parts = self._scheduler.plan(patient=self._flight is not None)
+        if parts is None:
+            self._land_now()
+            parts = self._scheduler.plan()
+        return parts or []
 
     def _encode(self, texts: list[Text]) -> None:
         try:
@@ -110,25 +125,64 @@ class Steps:
         for text in texts:
             self._finish(text)
 
-    def _forward(self, parts: list[Part]) -> None:
+    def _submit(self, parts: list[Part]) -> Flight | None:
         try:
-            result = self._run(parts)
+            return self._submitted(parts)
         except Exception as error:  # what the cache holds of these requests is unknown
             self._fail([part.request for part in parts], error)
-            return
-        self._take_up(parts, result)
+            return None
 
-    def _fail(self, works: list[Text] | list[Work], error: Exception) -> None:
-        for work in works:
-            self.end(work, "error", error if isinstance(error, HeronError) else BackendError(f"a step failed: {error}"))
-
-    def _run(self, parts: list[Part]) -> Result:
+    def _submitted(self, parts: list[Part]) -> Flight:
         for part in parts:
             if part.request.source and not part.request.sequence.tokens:
-                self._executable.run("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
-        steps = [Span(part.request.sequence, part.tokens, _rows(part), part.drafts) for part in parts]
+                self._executable.submit("encode", reading_step([(part.request.sequence, part.request.source)]), ("hidden",))
+        batch = next_step([Span(part.request.sequence, part.tokens, _rows(part), part.drafts) for part in parts])
+        if self._flight is not None:
+            self._flight.chain(parts, batch)
+        chosen = chosen_there(parts) if self._executable.samples else None
+        if chosen is not None:
+            how = sampling([(plain, len(request.sequence.tokens)) for request, plain in chosen.items()])
+            return Flight(parts, self._executable.submit("forward", batch, (), how), chosen)
         vectors = any(isinstance(part.request, Text) for part in parts)
-        return self._executable.run("forward", next_step(steps), ("logits", "normed") if vectors else ("logits",))
+        return Flight(parts, self._executable.submit("forward", batch, ("logits", "normed") if vectors else ("logits",)))
+
+    def _land_now(self) -> None:
+        """Take up the step under way before there is another."""
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._land(flight)
+
+    def _land(self, flight: Flight) -> None:
+        """Wait for a step and take up what it gives."""
+        try:
+            result = flight.ticket.result()
+        except Exception as error:
+            self._fail([part.request for part in flight.parts], error)
+            return
+        if flight.chosen is None:
+            self._take_up(flight.parts, result)
+        else:
+            self._take_chosen(flight, result)
+
+    def _fail(self, works: Sequence[Work], error: Exception) -> None:
+        for work in works:
+            if not isinstance(work, Request) or not work.finish_reason:
+                self.end(work, "error", error if isinstance(error, HeronError) else BackendError(f"a step failed: {error}"))
+
+    def _take_chosen(self, flight: Flight, result: Result) -> None:
+        """Take up the tokens that the device chose; the requests that ended while it did are passed over."""
+        for part in flight.parts:
+            request = part.request
+            if not isinstance(request, Request) or request.finish_reason:
+                continue
+            row = flight.rows.get(request)
+            with self._ending_alone(request):
+                if row is not None:
+                    request.awaited -= 1
+                    _check(result.nonfinite[row])
+                    piece = self._take(request, sampled_there(result, row))
+                    request.sequence.learn(piece.token)
+                self._settle(request, part.last)
 
     def _take_up(self, parts: list[Part], result: Result) -> None:
         """Hand out vectors and scores, and choose the next tokens. A request for which that fails ends alone."""
@@ -140,6 +194,8 @@ class Steps:
                 request.take(len(request.sequence.tokens) - len(part.tokens), result["normed"][at : at + len(part.tokens)].copy())
                 if part.last:
                     self._finish(request)
+            elif isinstance(request, Request) and request.finish_reason:  # ended by the step before
+                row += len(_rows(part))
             elif isinstance(request, Request):
                 scored, rows = len(part.scored), row + len(_rows(part))
                 with self._ending_alone(request):
@@ -170,16 +226,21 @@ class Steps:
                     _check(damaged[row])
                     if isinstance(sampled, Exception):
                         raise sampled
-                    piece = request.answer.take(sampled)
-                    self.statistics.token(request, request.take(piece))
+                    piece = self._take(request, sampled)
                     if turn.go_on(piece):
                         left.append(turn)
                     else:
                         self._settle(request, True, len(turn.drafts), turn.accepted)
             turns = left
 
+    def _take(self, request: Request, sampled: Sampled) -> Piece:
+        """The request's next token."""
+        piece = request.answer.take(sampled)
+        self.statistics.token(request, request.take(piece))
+        return piece
+
     def _settle(self, request: Request, last: bool, drafted: int = 0, accepted: int = 0) -> None:
-        request.sequence.settle(drafted - accepted)
+        request.sequence.settle(drafted - accepted, self._flight.computed(request) if self._flight is not None else 0)
         if drafted and request.guesses is not None:
             if not request.guesses.sure:
                 request.guesses.pace.learn(drafted, accepted, alone=len(self._scheduler.running) == 1)

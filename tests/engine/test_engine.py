@@ -192,7 +192,7 @@ def test_a_step_that_fails_ends_its_requests_and_the_engine_goes_on(stories: Mod
     with Engine(stories) as engine:
         first = engine.submit("Once", max_tokens=5)
         with monkeypatch.context() as patch:
-            patch.setattr(stories.executable, "run", lambda *_: 1 / 0)
+            patch.setattr(stories.executable, "submit", lambda *_: 1 / 0)
             engine.step()
         with pytest.raises(BackendError, match="division by zero"):
             first.result()

@@ -13,6 +13,7 @@ from tiny_word_pieces import write_word_pieces
 
 import heron
 from heron.backends import native
+from heron.backends.base import Done
 from heron.engine.engine import Engine
 from heron.engine.model import Model
 from heron.errors import BackendError, RequestError
@@ -80,17 +81,17 @@ def test_a_text_that_is_given_up_leaves_nothing(model: Model) -> None:
 
 
 def test_a_vector_that_is_not_finite_fails_alone(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = model.executable.run
+    submit = model.executable.submit
 
     def broken(entry, batch, want=("logits",)):  # type: ignore[no-untyped-def]
-        result = run(entry, batch, want)
+        result = submit(entry, batch, want).result()
         for name in {"hidden", "normed"} & set(result.arrays):
             result[name][np.flatnonzero(batch.tokens == 7)] = np.nan
-        return result
+        return Done(result)
 
     with Engine(model) as engine:
         good = engine.embed([[5, 6]])
-        monkeypatch.setattr(model.executable, "run", broken)
+        monkeypatch.setattr(model.executable, "submit", broken)
         with pytest.raises(BackendError, match="not finite"):
             engine.embed([[5, 6], [7]])
         assert np.abs(engine.embed([[5, 6]]) - good).max() <= 2e-6

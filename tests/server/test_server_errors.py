@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from http_serving import PATIENCE, Served, serving, until
 from pydantic import BaseModel, ValidationError
 
-from heron.backends.base import Result
+from heron.backends.base import Ticket
 from heron.engine.engine import Engine
 from heron.engine.model import Model
 from heron.errors import (
@@ -97,15 +97,15 @@ def test_every_error_of_ours_is_known() -> None:
 
 def test_a_queue_that_is_full_and_a_request_that_takes_too_long(another: Model) -> None:
     asked = {"prompt": "Hello", "max_tokens": 900, "ignore_eos": True}
-    run, go_on = another.executable.run, threading.Event()
+    submit, go_on = another.executable.submit, threading.Event()
 
-    def slowly(*args: Any) -> Result:
+    def slowly(*args: Any) -> Ticket:
         go_on.wait(PATIENCE)
         time.sleep(0.01)
-        return run(*args)
+        return submit(*args)
 
     with pytest.MonkeyPatch.context() as patch, serving(Engine(another, max_seqs=1, max_queue=1, request_timeout=0.5)) as served:
-        patch.setattr(another.executable, "run", slowly)
+        patch.setattr(another.executable, "submit", slowly)
         held = [served.engine.submit(**asked) for _ in range(2)]
         refused = served.post("/test/answer", json=asked)
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "queue_full")

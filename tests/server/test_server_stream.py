@@ -11,7 +11,7 @@ import httpx
 import pytest
 from http_serving import CLOSED, Served, serving, until
 
-from heron.backends.base import Result
+from heron.backends.base import Ticket
 from heron.engine.engine import Engine
 from heron.engine.model import Model
 from heron.server.settings import Settings
@@ -31,13 +31,13 @@ def served(model: Model) -> Iterator[Served]:
 @pytest.fixture
 def slow(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step takes at least 10 ms."""
-    run = model.executable.run
+    submit = model.executable.submit
 
-    def slowly(*args: Any) -> Result:
+    def slowly(*args: Any) -> Ticket:
         time.sleep(0.01)
-        return run(*args)
+        return submit(*args)
 
-    monkeypatch.setattr(model.executable, "run", slowly)
+    monkeypatch.setattr(model.executable, "submit", slowly)
 
 
 def events(lines: Iterator[str]) -> Iterator[Any]:
@@ -74,7 +74,7 @@ def test_an_error_in_the_midst_of_a_stream_is_an_event(served: Served, model: Mo
     with httpx.stream("POST", f"{served.url}/test/stream", json=LONG) as response:
         lines = response.iter_lines()
         next(lines)
-        monkeypatch.setattr(model.executable, "run", lambda *_: 1 / 0)
+        monkeypatch.setattr(model.executable, "submit", lambda *_: 1 / 0)
         left = list(lines)
     error = list(events(iter(left)))[-1]["error"]
     assert (error["type"], error["param"]) == ("server_error", None)

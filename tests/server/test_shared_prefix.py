@@ -33,14 +33,14 @@ class Counted:
         self.served, self.tokens, self.gate = served, 0, threading.Event()
         self.http = httpx.Client(base_url=served.url, timeout=PATIENCE)
         self.gate.set()
-        run = served.engine.model.executable.run
+        submit = served.engine.model.executable.submit
 
         def counted(entry: str, batch: Any, *wanted: Any) -> Any:
             self.gate.wait(PATIENCE)
             self.tokens += len(batch.tokens)
-            return run(entry, batch, *wanted)
+            return submit(entry, batch, *wanted)
 
-        monkeypatch.setattr(served.engine.model.executable, "run", counted)
+        monkeypatch.setattr(served.engine.model.executable, "submit", counted)
 
     def ask(self, prompt: list[int], **more: Any) -> dict[str, Any]:
         """The usage. One token is asked for, which is chosen after the prompt, so that prompts alone are computed."""
