@@ -54,7 +54,7 @@ class Options:
 
     ``repack`` rewrites matrices for the machine at load; without it a backend that can multiplies from the mapped file, in less
     memory and slower. ``mlock`` keeps them in memory. ``fuse`` lets fused ops run as such; the environment's ``HERON_FUSE=0``
-    runs what they mean instead.
+    runs what they mean instead. ``cuda_graphs`` lets the torch backend record decode steps and replay them.
     """
 
     kv_dtype: str = "f16"
@@ -63,6 +63,7 @@ class Options:
     threads: int | None = None
     repack: bool = True
     mlock: bool = False
+    cuda_graphs: bool = True
     fuse: bool = field(default_factory=lambda: os.environ.get("HERON_FUSE", "1") != "0")
 
     def __post_init__(self) -> None:

@@ -319,6 +319,7 @@ def load(
     mmap: bool = True,
     repack: bool = True,
     mlock: bool = False,
+    cuda_graphs: bool = True,
     rewrite: Callable[[GraphModel], GraphModel] | None = None,
 ) -> Model:
     """Load a GGUF file or a HF folder.
@@ -332,7 +333,7 @@ def load(
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
-    not allow it (docs/loading.md). ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
+    not allow it (docs/loading.md). Without ``cuda_graphs`` torch launches each op of each step (docs/torch.md). ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
     where = Where(backend, device, gpu, gpu_layers)
@@ -344,7 +345,7 @@ def load(
         load_families()  # a HF folder is opened by what its family says of it
     checkpoint = Checkpoint(path, mmap=mmap)
     try:
-        options = Options(kv_dtype=kv_dtype, activations=activations, dtype=dtype, threads=threads, repack=repack, mlock=mlock)
+        options = Options(kv_dtype, activations, dtype, threads, repack=repack, mlock=mlock, cuda_graphs=cuda_graphs)
         return Model(checkpoint, where, options, ctx_size, rewrite)
     except BaseException:
         checkpoint.close()

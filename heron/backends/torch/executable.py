@@ -11,12 +11,14 @@ from heron.backends.base import Adapter, Executable, Memory, Options, Placement,
 from heron.backends.batch import Batch
 from heron.backends.reference.state import state_groups
 from heron.backends.sampling import Sampling
+from heron.backends.torch import capture
 from heron.backends.torch.device import compute_dtype, find_device, free_bytes
 from heron.backends.torch.inputs import Inputs, arrays
 from heron.backends.torch.plan import Plan, choice
+from heron.backends.torch.replay import Replays
 from heron.backends.torch.state import StateStore
 from heron.backends.torch.step import DeviceAdapter, Step
-from heron.backends.torch.ticket import OnDevice, failed
+from heron.backends.torch.ticket import OnDevice, failed, sampled
 from heron.backends.torch.weights import TorchWeights
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.graph import Model
@@ -49,6 +51,8 @@ class TorchExecutable(Executable):
             raise BackendError(f"{self.device} has too little memory for the weights: {str(error).splitlines()[0]}") from error
         self._adapters: dict[int, DeviceAdapter] = {}
         self._states: StateStore | None = None
+        recorder = capture.recorder(self.device) if options.cuda_graphs else None
+        self._replays = recorder and Replays(recorder, model.groups, lambda batch: self._step(batch, static=True))
 
     @property
     def threads(self) -> int:
@@ -71,6 +75,8 @@ class TorchExecutable(Executable):
 
     def allocate(self, units: Mapping[str, int]) -> None:
         self._states = None  # what was there makes room
+        if self._replays:
+            self._replays.clear()
         try:
             self._states = StateStore(self.model, self.options.kv_dtype, units, self.device)
         except torch.OutOfMemoryError as error:
@@ -105,16 +111,18 @@ class TorchExecutable(Executable):
             self.copy(group, source, destination)
         try:
             with torch.inference_mode():
-                return OnDevice(plan.run(self._step(batch)), want, sample)
+                values = self._replays.run(plan, batch) if self._replays else None
+                return OnDevice(values or plan.run(self._step(batch)), want, sample)
         except RuntimeError as error:
             raise failed(error) from error
 
-    def _step(self, batch: Batch) -> Step:
-        inputs = Inputs.sent(arrays(batch, self.model.groups), self.device)
+    def _step(self, batch: Batch, static: bool = False) -> Step:
+        inputs = Inputs(arrays(batch, self.model.groups), self.device)
         if batch.chained is not None:
-            assert isinstance(batch.chained, OnDevice)
-            inputs.chain(batch.chained.tokens)
-        return Step(batch, inputs, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator)
+            inputs.chain(sampled(batch.chained))
+        return Step(
+            batch, inputs, self.device, self.dtype, self._weights, self._states, self._adapters, self.placement.communicator, static
+        )
 
     def _plan(self, entry: str, want: tuple[str, ...]) -> Plan:
         if entry not in self._graphs:
@@ -143,10 +151,13 @@ class TorchExecutable(Executable):
         self._adapters.pop(id, None)
 
     def memory(self) -> dict[str, int]:
-        """What a step computes with is torch's allocator's, and not counted."""
-        return {"weights": self._weights.nbytes, "state": self._states.nbytes if self._states else 0, "buffers": 0}
+        """What a step computes with is torch's allocator's, and not counted, but for what recorded steps hold."""
+        recorded = self._replays.nbytes if self._replays else 0
+        return {"weights": self._weights.nbytes, "state": self._states.nbytes if self._states else 0, "buffers": recorded}
 
     def close(self) -> None:
+        if self._replays:
+            self._replays.clear()
         self._weights.clear()
         self._adapters.clear()
         self._states = None

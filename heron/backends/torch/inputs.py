@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from heron.backends.batch import Batch
 from heron.graph.graph import Group
 
 Ints = NDArray[np.int32]
-Shapes = Mapping[str, tuple[int, ...]]
+Buffer = TypeVar("Buffer", Ints, Tensor)
 
 #: Integers that each array's begin is a multiple of: 16 bytes, which loads of vectors need.
 ALIGNMENT = 4
@@ -30,8 +31,9 @@ def arrays(batch: Batch, groups: Mapping[str, Group]) -> dict[str, Ints]:
     of, places = batch.sequence_of(), batch.places()
     names = ("tokens", "positions", "query_start", "context_len", "rows", "cross_len", "slot_read", "slot_write", "slot_offset")
     found = {name: getattr(batch, name) for name in names} | {"sequence_of": of, "places": places}
-    if batch.chained is not None:
-        found["chained_from"] = batch.chained_from
+    if not len(batch.cross_len):
+        found["cross_len"] = np.zeros(batch.sequences, np.int32)
+    found["chained_from"] = np.full_like(of, -1) if batch.chained is None else batch.chained_from
     for name, group in groups.items():
         table = batch.tables.get(name, batch.cross.get(name))
         if table is None:  # of slots, or not this entry's
@@ -51,33 +53,40 @@ class Layout:
     size: int
 
     @staticmethod
-    def of(shapes: Shapes) -> Layout:
+    def of(shapes: Mapping[str, tuple[int, ...]]) -> Layout:
         sizes = [-(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes.values()]
         begins = accumulate(sizes, initial=0)
         return Layout({name: (begin, shape) for (name, shape), begin in zip(shapes.items(), begins, strict=False)}, sum(sizes))
 
+    def view(self, buffer: Buffer, name: str) -> Buffer:
+        """The array's part of a buffer."""
+        begin, shape = self.places[name]
+        part: Buffer = buffer[begin : begin + prod(shape)].reshape(shape)
+        return part
+
 
 class Inputs:
-    """The arrays of a step as tensors of int32, views of one buffer on the device. Groups are named: ``own("full")``."""
+    """The arrays of a step as tensors of int32, views of one buffer on the device. Groups are named: ``own("full")``.
 
-    def __init__(self, shapes: Shapes, device: torch.device) -> None:
-        self.layout = Layout.of(shapes)
-        self.buffer = torch.zeros(self.layout.size, dtype=torch.int32, device=device)
-        self._views = {name: self.buffer[begin : begin + prod(shape)].view(shape) for name, (begin, shape) in self.layout.places.items()}
+    The buffer can be filled again by arrays that are no larger in any direction: ``rest`` stays around them, as padding.
+    """
 
-    @staticmethod
-    def sent(found: Mapping[str, Ints], device: torch.device) -> Inputs:
-        """The arrays in a buffer of their own."""
-        inputs = Inputs({name: array.shape for name, array in found.items()}, device)
-        inputs.fill(found)
-        return inputs
+    def __init__(self, rest: Mapping[str, NDArray[np.int32]], device: torch.device) -> None:
+        self._layout = Layout.of({name: array.shape for name, array in rest.items()})
+        self._rest = np.zeros(self._layout.size, np.int32)
+        for name, array in rest.items():
+            self._layout.view(self._rest, name)[...] = array
+        self.buffer = torch.empty(self._layout.size, dtype=torch.int32, device=device)
+        self._views = {name: self._layout.view(self.buffer, name) for name in rest}
+        self.fill({})
 
     def fill(self, found: Mapping[str, Ints]) -> None:
-        """Send the arrays, which have this buffer's shapes. The host goes on; its pinned memory is let go when it has been read."""
-        host = torch.empty(self.layout.size, dtype=torch.int32, pin_memory=self.buffer.device.type == "cuda")
-        numbers = host.numpy()
-        for name, (begin, shape) in self.layout.places.items():
-            numbers[begin : begin + prod(shape)].reshape(shape)[...] = found[name]
+        """Send the arrays, in one copy. The host goes on: torch lets pinned memory be used again when it has been read."""
+        host = torch.empty(self._layout.size, dtype=torch.int32, pin_memory=self.buffer.device.type == "cuda")
+        numbers: Ints = host.numpy()
+        numbers[...] = self._rest
+        for name, array in found.items():
+            self._layout.view(numbers, name)[tuple(map(slice, array.shape))] = array
         self.buffer.copy_(host, non_blocking=True)
 
     def chain(self, sampled: Tensor) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from heron.backends.torch import attention, core, recurrent, routing  # noqa: F401
 from heron.backends.torch.step import KERNELS, TAKES, TRITON, Kernel, Step
 from heron.backends.torch.triton.launch import usable
+from heron.graph.dims import Shape
 from heron.graph.graph import Graph, Node, Value
 
 #: Modules of heron/backends/torch/triton that register kernels; they are imported where Triton compiles for the device.
@@ -36,7 +37,11 @@ def choice(device: torch.device) -> Choice:
     return choose
 
 
-@dataclass(frozen=True)
+#: The output that says which rows of the logits [R] hold a NaN or an infinity; every plan that gives logits gives it too.
+NONFINITE = "nonfinite"
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     graph: Graph
     steps: tuple[tuple[Kernel, Node, tuple[Value, ...]], ...]  #: kernel, its node, and the values that nothing needs after it
@@ -56,12 +61,21 @@ class Plan:
             steps.append((kernel, node, ended(i, (*node.inputs, *node.outputs))))
         return Plan(graph, tuple(steps))
 
+    @property
+    def outputs(self) -> dict[str, Shape]:
+        """The sizes of what ``run`` gives."""
+        sizes = {name: value.shape for name, value in self.graph.outputs.items()}
+        return sizes | {NONFINITE: sizes["logits"][:-1]} if "logits" in sizes else sizes
+
     def run(self, step: Step) -> dict[str, Tensor]:
-        """The graph's outputs."""
+        """The graph's outputs, on the device."""
         values = {value: step.input(name) for name, value in self.graph.inputs.items()}
         for kernel, node, ended in self.steps:
             results = kernel(step, node, *(values[value] for value in node.inputs))
             values.update(zip(node.outputs, results, strict=True))
             for value in ended:
                 del values[value]
-        return {name: values[value] for name, value in self.graph.outputs.items()}
+        outputs = {name: values[value] for name, value in self.graph.outputs.items()}
+        if "logits" in outputs:
+            outputs[NONFINITE] = outputs["logits"].isfinite().all(-1).logical_not()
+        return outputs

@@ -48,7 +48,7 @@ class Step:
     adapters: Mapping[int, DeviceAdapter] = field(default_factory=dict)
     communicator: Communicator | None = None
     static: bool = False  #: what is launched is recorded, to run again on other inputs: of ``batch`` only the shapes and offsets hold
-    _made: dict[Hashable, Any] = field(default_factory=dict)
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False)
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What ``make`` gave for this key in this step."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from heron.backends.base import Result, Ticket
 from heron.backends.sampling import Sampling
+from heron.backends.torch.plan import NONFINITE
 from heron.backends.torch.sample import choose
 from heron.errors import BackendError
 
@@ -21,41 +22,45 @@ class OnDevice(Ticket):
     """
 
     def __init__(self, values: Mapping[str, Tensor], want: Sequence[str], sample: Sampling | None = None) -> None:
-        self._values = {name: values[name] for name in want}
-        logits = values.get("logits", torch.zeros(0, 1))
-        damaged = logits.isfinite().all(-1).logical_not()
+        self._values = {name: _Coming(values[name].float()) for name in want}
+        damaged = values.get(NONFINITE, torch.zeros(0, dtype=torch.bool)).int()
         if sample is None:
-            self._facts = _Coming(damaged[None].int())
+            self._facts = _Coming(damaged[None])
         else:
-            tokens, logprobs = choose(logits, sample)
+            tokens, logprobs = choose(values["logits"], sample)
             self.tokens = tokens.clamp(min=0)
-            self._facts = _Coming(torch.stack([damaged.int(), tokens, logprobs.view(torch.int32)]))
+            self._facts = _Coming(torch.stack([damaged, tokens, logprobs.view(torch.int32)]))
 
     def result(self) -> Result:
         try:
             facts = self._facts.numpy()
-            arrays = {name: value.float().cpu().numpy() for name, value in self._values.items()}
+            arrays = {name: value.numpy() for name, value in self._values.items()}
         except RuntimeError as error:
             raise failed(error) from error
         return Result(arrays, facts[0].astype(np.bool_), *((facts[1], facts[2].view(np.float32)) if len(facts) > 1 else ()))
 
 
+def sampled(ticket: Ticket) -> Tensor:
+    """The tokens that an earlier step of this backend sampled, int32 [its rows], on the device."""
+    assert isinstance(ticket, OnDevice)
+    return ticket.tokens
+
+
 class _Coming:
-    """A small array on its way to the host, which sets out at once: it does not wait for steps that are submitted later."""
+    """An array on its way to the host, which sets out at once: what steps that are submitted later write does not matter to it."""
 
     def __init__(self, values: Tensor) -> None:
         self._arrived: torch.cuda.Event | None = None
-        self._host = values
-        if values.device.type == "cuda":
-            self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._host.copy_(values, non_blocking=True)
+        cuda = values.device.type == "cuda"
+        self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=cuda).copy_(values, non_blocking=cuda)
+        if cuda:
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
     def numpy(self) -> np.ndarray:
         if self._arrived is not None:
             self._arrived.synchronize()
-        found: np.ndarray = self._host.cpu().numpy()
+        found: np.ndarray = self._host.numpy()
         return found
 
 
