@@ -333,7 +333,8 @@ def load(
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
-    not allow it (docs/loading.md). Without ``cuda_graphs`` torch launches each op of each step (docs/torch.md). ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
+    not allow it (docs/loading.md). Without ``cuda_graphs`` torch launches each op of each step (docs/torch.md).
+    ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
     Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
     """
     where = Where(backend, device, gpu, gpu_layers)
