@@ -11,7 +11,7 @@ from heron.cli.opening import open_model
 from heron.cli.prompt import constraint_of, note, read_prompt
 from heron.cli.session import Session
 from heron.cli.stats import report
-from heron.cli.where import Backend, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
 from heron.engine.sampling import SamplingParams
 
 DEFAULTS = SamplingParams()
@@ -47,6 +47,7 @@ def run(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_graphs: CudaGraphs = True,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
@@ -90,7 +91,9 @@ def run(
     )
     text = read_prompt(prompt, file, interactive)
     where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
-    loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock)
+    loaded = open_model(
+        model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock, cuda_graphs=cuda_graphs
+    )
     loaded.must_generate()
     session = Session(loaded, params, system, raw, note)
     try:

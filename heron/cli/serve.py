@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from heron.cli.opening import locate, open_model
-from heron.cli.where import Backend, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
 from heron.engine.speculate import DRAFT_TOKENS
 from heron.server.settings import Settings
 
@@ -52,6 +52,7 @@ def serve(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_graphs: CudaGraphs = True,
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
         bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
@@ -114,7 +115,7 @@ def serve(
 
     def load() -> Engine:
         alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "gpu": gpu, "threads": threads}
-        alike |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype}
+        alike |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype, "cuda_graphs": cuda_graphs}
         loaded = open_model(model, gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
         guessing = open_model(draft_model, **alike) if draft_model else None
         return Engine(

@@ -18,3 +18,6 @@ GpuLayers = Annotated[
         "-ngl", "--gpu-layers", "--n-gpu-layers", metavar="N", help="The last N layers on the GPU, the rest on the CPU; 999: all of it."
     ),
 ]
+CudaGraphs = Annotated[
+    bool, typer.Option("--cuda-graphs/--no-cuda-graphs", help="On CUDA, record decode steps and replay them, or launch each op of each.")
+]
