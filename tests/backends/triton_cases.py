@@ -34,6 +34,9 @@ import torch
 #: Name -> what ``GPUTarget`` takes: A100, H100 and H200, MI300.
 TARGETS: dict[str, tuple[str, int | str, int]] = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
 
+#: Bytes of memory beside the cores that one program may have there: more compiles, but does not start.
+SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "gfx942": 64 << 10}
+
 INTERPRET = "TRITON_INTERPRET"
 
 #: How torch's types are called in the signature of a kernel.
@@ -92,9 +95,12 @@ def compiles(call: Callable[[], object], target: str) -> int:
 
     def compile_instead(self: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> None:
         assert all(size > 0 for size in grid), f"{self.__name__} is launched over an empty grid {grid}"
-        launched.append(_compile(self, args, kwargs, target))
+        compiled = _compile(self, args, kwargs, target)
+        assert compiled.metadata.shared <= SHARED[target], f"{self.__name__} wants {compiled.metadata.shared} bytes of shared memory"
+        launched.append(compiled)
 
-    with patch.object(JITFunction, "run", compile_instead):
+    on_amd = patch.object(torch.version, "hip", "6" if TARGETS[target][0] == "hip" else None)
+    with on_amd, patch.object(JITFunction, "run", compile_instead):
         call()
     assert launched, "the call launched no kernel"
     return len(launched)
