@@ -17,6 +17,7 @@ from heron.checkpoint.metadata import Metadata, ValueType
 from heron.checkpoint.pairing import materialize
 from heron.checkpoint.strings import Strings
 from heron.checkpoint.tensor import MappedTensor, Tensor
+from heron.checkpoint.views import InOrder
 from heron.errors import CheckpointError
 from heron.quant.formats import FORMATS
 
@@ -68,6 +69,8 @@ def _stored(name: str, tensor: Tensor | NDArray[Any]) -> Tensor:
         raise CheckpointError(
             f"tensor {name!r} has shape {list(tensor.shape)}; GGUF needs at most {MAX_DIMENSIONS} dimensions, none of them 0"
         )
+    if tensor.column_order is not None:
+        tensor = InOrder(tensor)
     if not tensor.format.in_gguf:
         raise CheckpointError(f"tensor {name!r} is {tensor.format}, which GGUF files cannot hold; convert it to another format")
     return tensor

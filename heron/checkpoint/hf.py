@@ -18,6 +18,7 @@ from heron.checkpoint.hf_config import common_metadata, rope_tensors, text_confi
 from heron.checkpoint.hf_names import NameMap
 from heron.checkpoint.json_file import read_object
 from heron.checkpoint.metadata import Metadata
+from heron.checkpoint.quantized.methods import METHODS, assemble, find_quantization
 from heron.checkpoint.safetensors import read_folder
 from heron.checkpoint.sentence import read_sentence_model
 from heron.checkpoint.tensor import Tensor
@@ -78,29 +79,37 @@ def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, 
     mapping = MAPPINGS.get(model_type)
     if mapping is None:
         raise UnsupportedError(f"{path}: model_type {model_type!r} is not supported; known are {', '.join(sorted(MAPPINGS)) or 'none'}")
-    packed = _packed(config, mapping)
+    quantization = _quantization(config, mapping, folder)
     config = text_config(config)
     metadata = _metadata(config, mapping, folder.resolve().name)
     if (pooling := read_sentence_model(folder).pooling_type) is not None:
         metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())
     names = NameMap(mapping.architecture, renames, mapping.ignore + mapping.unused(config), mapping.prefix)
-    tensors, files = _named(folder, names, packed, mapped)
+    stored, files = read_folder(folder, lambda name: not names.ignored(name), _packed(quantization, mapping), mapped)
+    if quantization is not None and quantization[0] in METHODS:
+        stored = assemble(stored, *quantization, str(folder))
+    tensors = _named(stored, names, folder)
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:
         tensors = transform.to_gguf(tensors, metadata)
     return metadata, _tied(tensors, config), files
 
 
-def _packed(config: Metadata, mapping: HFMapping) -> Callable[[str], bool]:
-    """Which tensors hold a quantization's codes. Raises UnsupportedError for a quantization that the family's transforms do not read."""
-    if config.get("quantization_config") is None:
+def _quantization(config: Metadata, mapping: HFMapping, folder: Path) -> tuple[str, Metadata] | None:
+    """The quantization's method and configuration. Raises UnsupportedError for one that cannot be read."""
+    own = config.get("quantization_config")
+    if isinstance(own, dict) and own.get("quant_method") in mapping.quantized:
+        return own["quant_method"], Metadata(own, where=config.where)
+    return find_quantization(config, folder)
+
+
+def _packed(quantization: tuple[str, Metadata] | None, mapping: HFMapping) -> Callable[[str], bool]:
+    """Which tensors hold a quantization's codes."""
+    if quantization is None:
         return lambda name: False
-    method = config.table("quantization_config").text("quant_method", "unknown")
-    if method not in mapping.quantized:
-        what = f"{config.where}: quantized with {method!r}, which cannot be read"
-        raise UnsupportedError(f"{what}; use the unquantized model, or a GGUF file")
-    return lambda name: any(re.search(pattern, name) for pattern in mapping.quantized[method])
+    patterns = mapping.quantized.get(quantization[0], ("",))
+    return lambda name: any(re.search(pattern, name) for pattern in patterns)
 
 
 def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
@@ -110,13 +119,12 @@ def _metadata(config: Metadata, mapping: HFMapping, name: str) -> Metadata:
     return metadata
 
 
-def _named(folder: Path, names: NameMap, packed: Callable[[str], bool], mapped: bool) -> tuple[dict[str, Tensor], list[Path]]:
-    """The folder's tensors under the names that the map gives them, and their files."""
-    stored, files = read_folder(folder, lambda name: not names.ignored(name), packed, mapped)
+def _named(stored: dict[str, Tensor], names: NameMap, folder: Path) -> dict[str, Tensor]:
+    """The folder's tensors under the names that the map gives them."""
     origin: dict[str, str] = {}
     unknown = []
     for name in stored:
-        gguf_name = names(name)
+        gguf_name = _of_scale(name, names) if name.endswith(".scale") else names(name)
         if gguf_name is None:
             unknown.append(name)
         elif gguf_name in origin:
@@ -129,7 +137,13 @@ def _named(folder: Path, names: NameMap, packed: Callable[[str], bool], mapped: 
             f"{folder}: the {names.architecture} family does not know the tensors {', '.join(unknown[:3])}{more}; "
             "the folder is of a variant that is not supported"
         )
-    return {gguf_name: stored[name] for gguf_name, name in origin.items()}, files
+    return {gguf_name: stored[name] for gguf_name, name in origin.items()}
+
+
+def _of_scale(name: str, names: NameMap) -> str | None:
+    """The name of a matrix's factor (NVFP4), which is beside the matrix's."""
+    found = names(name) or names(f"{name.removesuffix('scale')}weight")
+    return found and re.sub(r"weight$", "scale", found)
 
 
 def _tied(tensors: dict[str, Tensor], config: Metadata) -> dict[str, Tensor]:

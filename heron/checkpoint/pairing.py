@@ -22,7 +22,7 @@ class HalfPaired(Tensor):
         """`source` is a matrix [heads * d, in] or a bias [heads * d]."""
         _check_heads(source, heads)
         self.source, self.heads = source, heads
-        self.shape, self.format = source.shape, source.format
+        self.shape, self.format, self.column_order = source.shape, source.format, source.column_order
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         return self.source.rows(start, stop)

@@ -20,8 +20,9 @@ MAX_HEADER_BYTES = 32 << 20  # 100,000 tensors take some 12 MB; JSON in memory t
 MAX_DIMENSIONS = 8
 
 # The format of each dtype that Heron reads, and the bits of every other that a file may also hold.
-_FORMATS = {name: FORMATS[name] for name in ("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64")}
-_OTHER_BITS = {"BOOL": 8, "U8": 8, "U16": 16, "U32": 32, "U64": 64, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4}
+_PLAIN = ("F32", "F16", "BF16", "F64", "I8", "I16", "I32", "I64", "F8_E4M3", "F8_E5M2", "F8_E8M0")
+_FORMATS = {name: FORMATS[name] for name in _PLAIN}
+_OTHER_BITS = {"BOOL": 8, "U8": 8, "U16": 16, "U32": 32, "U64": 64, "C64": 64, "F4": 4}
 _BITS = {name: 8 * fmt.bytes for name, fmt in _FORMATS.items()} | _OTHER_BITS
 
 _AGAIN = "the file is damaged: download it again"
@@ -32,7 +33,8 @@ def read_safetensors(
 ) -> dict[str, Tensor]:
     """The tensors that `wanted` accepts, by name. All entries are checked, wanted or not.
 
-    Of those that `packed` accepts the bytes (U8) are codes of a quantization: they are read as I8, and `rows` gives them as they are.
+    Of those that `packed` accepts bytes and words (U8, U32) are codes of a quantization: they are read as I8 and I32, and `rows` gives
+    them as they are.
     Tensors are `mapped`, or read when they are asked for.
 
     Raises CheckpointError for a damaged file, UnsupportedError for a wanted tensor of a dtype that Heron does not read.
@@ -56,8 +58,8 @@ def read_safetensors(
         dtype, shape, start, stop = _check_entry(f"{path}: tensor {name!r}", entry, len(data))
         spans.append((start, stop, name))
         if wanted(name):
-            if dtype == "U8" and packed(name):
-                dtype = "I8"
+            if dtype in ("U8", "U32") and packed(name):
+                dtype = dtype.replace("U", "I")
             if dtype not in _FORMATS:
                 raise UnsupportedError(f"{path}: tensor {name!r} is of dtype {dtype}; Heron reads {', '.join(_FORMATS)}")
             if start == stop:

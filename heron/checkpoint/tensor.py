@@ -23,11 +23,15 @@ class Tensor(ABC):
     `pairing` says which elements of a query or key head rope turns together, where that differs from what the
     architecture's GGUF files hold: "half" on a tensor of a HF folder whose rows GGUF would have permuted to
     adjacent pairs, "" otherwise.
+
+    `column_order` is given where rows hold columns in another order than the matrix has them, so that groups with one scale lie
+    together: the matrix's column [row length] that each stored one is. `numpy` has them in place, `rows` as they are stored.
     """
 
     shape: tuple[int, ...]
     format: Format
     pairing: str = ""
+    column_order: NDArray[np.intp] | None = None
 
     @abstractmethod
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
@@ -74,13 +78,28 @@ class Tensor(ABC):
 
     def numpy(self) -> NDArray[np.float32]:
         """The decoded values: float32 of `shape`. Raises UnsupportedError for a format without a decoder."""
-        return dequantize(self.format, self.rows()).reshape(self.shape)
+        values = dequantize(self.format, self.rows()).reshape(self.shape)
+        return values if self.column_order is None else in_place(values, self.column_order)
 
     def _stop(self, stop: int | None) -> int:
         return self.n_rows if stop is None else stop
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.shape)}, {self.format.name})"
+
+
+def in_place(values: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Columns [..., n] that are stored in an order, where the matrix has them."""
+    result = np.empty_like(values)
+    result[..., order] = values
+    return result
+
+
+def same_order(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors' columns are stored in one order."""
+    if a.column_order is None or b.column_order is None:
+        return a.column_order is b.column_order
+    return a.column_order is b.column_order or np.array_equal(a.column_order, b.column_order)
 
 
 class MappedTensor(Tensor):

@@ -16,7 +16,7 @@ import numpy as np
 from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.pairing import HalfPaired, to_halves
 from heron.checkpoint.tensor import Tensor
-from heron.checkpoint.views import AxisSlice, Concat, MapValues, Reshape, Stack
+from heron.checkpoint.views import AxisSlice, Concat, InOrder, MapValues, Reshape, Stack
 from heron.checkpoint.views import Transpose as TransposedView
 from heron.errors import CheckpointError
 
@@ -219,7 +219,7 @@ class StackExperts(Transform):
         result: Tensors = {}
         stacks: dict[str, dict[int, Tensor]] = {}
         for name, tensor in tensors.items():
-            if match := re.fullmatch(r"(blk\.\d+\.ffn_\w+_exps)\.(\d+)\.(weight|bias)", name):
+            if match := re.fullmatch(r"(blk\.\d+\.ffn_\w+_exps)\.(\d+)\.(weight|bias|scale)", name):
                 stacks.setdefault(f"{match[1]}.{match[3]}", {})[int(match[2])] = tensor
             elif _BOTH in name:
                 half = tensor.dim(1) // 2
@@ -232,7 +232,8 @@ class StackExperts(Transform):
             absent = [e for e in range(count) if e not in stack]
             if absent or len(stack) != count:
                 raise CheckpointError(f"{name} has {len(stack)} experts, config.json says {count}; the folder is incomplete")
-            result[name] = Stack([stack[e] for e in range(count)])
+            join = Concat if name.endswith(".scale") else Stack
+            result[name] = join([stack[e] for e in range(count)])
         return result
 
     def to_hf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
@@ -253,8 +254,8 @@ def split_kv_b(tensor: Tensor, heads: int, nope: int, value: int) -> tuple[Tenso
     rank = tensor.dim(1)
     key_part, value_part = split_grouped(tensor, heads, (nope, value))
     key_part = Reshape(key_part, (heads, nope, rank))
-    if not key_part.format.plain:
-        key_part = MapValues(key_part, lambda values: values)
+    if not key_part.format.plain or key_part.column_order is not None:
+        key_part = InOrder(key_part)
     return TransposedView(key_part), Reshape(value_part, (heads, value, rank))
 
 

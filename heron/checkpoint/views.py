@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heron.checkpoint.tensor import Tensor
+from heron.checkpoint.tensor import Tensor, in_place, same_order
 from heron.errors import CheckpointError
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import FORMATS, Format
@@ -50,7 +50,9 @@ class AxisSlice(_SegmentView):
         self._axis_rows, self._inner = length, prod(tensor.shape[axis + 1 : -1])
         self.shape = (*tensor.shape[:axis], stop - start, *tensor.shape[axis + 1 :])
         self.format, self.pairing = tensor.format, tensor.pairing
+        self.column_order = tensor.column_order
         if self._across:
+            _refuse_order(tensor)
             self._first_byte, self._last_byte = self.format.row_bytes(start), self.format.row_bytes(stop)
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
@@ -92,15 +94,17 @@ class Concat(_SegmentView):
             alike = len(t.shape) == len(first.shape) and all(
                 a == b for i, (a, b) in enumerate(zip(t.shape, first.shape, strict=True)) if i != axis
             )
-            if t.format != first.format or not alike:
+            if t.format != first.format or not alike or not same_order(t, first):
                 raise CheckpointError(f"cannot join {first!r} and {t!r} along axis {axis}: shapes and formats must agree elsewhere")
         self._sources = list(tensors)
         self._across = axis == len(first.shape) - 1
         inner = prod(first.shape[axis + 1 : -1])
         self._ends = np.cumsum([t.shape[axis] * inner for t in tensors]).tolist()
         self.shape = (*first.shape[:axis], sum(t.shape[axis] for t in tensors), *first.shape[axis + 1 :])
-        self.format = first.format
+        self.format, self.column_order = first.format, first.column_order
         self.pairing = next((t.pairing for t in tensors if t.pairing), "")
+        if self._across:
+            _refuse_order(first)
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         if self._across:
@@ -130,6 +134,9 @@ class Reshape(Tensor):
             raise CheckpointError(f"cannot see {tensor!r} as {list(shape)}: {tensor.size} elements are not {prod(shape)}")
         self._source, self.shape = tensor, tuple(shape)
         self.format, self.pairing = tensor.format, tensor.pairing
+        self.column_order = tensor.column_order
+        if self.row_length != tensor.row_length:
+            _refuse_order(tensor)
         self._bytes_below = tensor.row_bytes
         self.format.row_bytes(self.row_length)
 
@@ -162,6 +169,7 @@ class RowGather(Tensor):
         if self._index.size and not 0 <= self._index.min() <= self._index.max() < tensor.n_rows:
             raise CheckpointError(f"a row index reaches outside of {tensor!r}")
         self._source, self.format, self.pairing = tensor, tensor.format, tensor.pairing
+        self.column_order = tensor.column_order
         self.shape = tensor.shape if len(self._index) == tensor.n_rows else (len(self._index), tensor.row_length)
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
@@ -182,6 +190,7 @@ class Transpose(Tensor):
     def __init__(self, tensor: Tensor) -> None:
         if not tensor.format.plain or len(tensor.shape) < 2:
             raise CheckpointError(f"cannot transpose {tensor!r}: only matrices of plain numbers can be")
+        _refuse_order(tensor)
         self.source, self.format, self.pairing = tensor, tensor.format, tensor.pairing
         self.shape = (*tensor.shape[:-2], tensor.shape[-1], tensor.shape[-2])
 
@@ -200,10 +209,41 @@ class MapValues(Tensor):
     def __init__(self, tensor: Tensor, fn: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self._source, self._fn = tensor, fn
         self.shape, self.format, self.pairing = tensor.shape, FORMATS["F32"], tensor.pairing
+        self.column_order = tensor.column_order
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         values = self._fn(dequantize(self._source.format, self._source.rows(start, self._stop(stop))))
         return np.ascontiguousarray(values, np.float32).view(np.uint8)
+
+
+class InOrder(Tensor):
+    """The numbers of a tensor as F32, each column where the matrix has it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._source, self.shape, self.format, self.pairing = tensor, tensor.shape, FORMATS["F32"], tensor.pairing
+
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        values = dequantize(self._source.format, self._source.rows(start, self._stop(stop)))
+        order = self._source.column_order
+        return np.ascontiguousarray(values if order is None else in_place(values, order)).view(np.uint8)
+
+
+class AsStored(Tensor):
+    """A tensor whose columns are stored in another order, taken for a matrix that has them in that one."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._source, self.shape, self.format, self.pairing = tensor, tensor.shape, tensor.format, tensor.pairing
+
+    def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        return self._source.rows(start, stop)
+
+    def in_place(self) -> NDArray[np.uint8] | None:
+        return self._source.in_place()
+
+
+def _refuse_order(tensor: Tensor) -> None:
+    if tensor.column_order is not None:
+        raise CheckpointError(f"the columns of {tensor!r} are stored in another order, and cannot be cut or turned; see InOrder")
 
 
 class Const(Tensor):

@@ -124,6 +124,9 @@ class Builder:
     def concat(self, *values: Value) -> Value:
         return self.call("concat", values)[0]
 
+    def columns(self, x: Value, order: Weight) -> Value:
+        return self.call("columns", (x,), (order,))[0]
+
     def sum(self, x: Value) -> Value:
         return self.call("sum", (x,))[0]
 

@@ -125,6 +125,14 @@ def _concat(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     return ((*lead, total),)
 
 
+@op("columns")
+def _columns(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """x [..., n]; order [n], whole numbers as f32 -> [..., n]: column ``order[j]`` of x becomes column j."""
+    assert weights[0] is not None
+    check(weights[0].shape == inputs[0][-1:], f"{weights[0].name} has {weights[0].shape}, its input {shape_str(inputs[0])}")
+    return inputs
+
+
 @op("sum")
 def _sum(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
     """x [..., n] -> [..., 1]: the sum over the last axis."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from heron.checkpoint.checkpoint import Checkpoint
-from heron.checkpoint.tensor import Tensor
-from heron.checkpoint.views import AxisSlice, Const, Reshape
+from heron.checkpoint.tensor import Tensor, same_order
+from heron.checkpoint.views import AsStored, AxisSlice, Const, Reshape
 from heron.errors import CheckpointError
 from heron.graph.builder import Builder
 from heron.graph.graph import Field, Group, State, Value, Weight
@@ -131,7 +132,7 @@ class ModelBuilder(Builder):
             self.weights.made[key] = Weight(name, Const(np.asarray(values, np.float32)), trainable=False)
         return self.weights.made[key]
 
-    # Matrices whose scale is a tensor of its own (NVFP4)
+    # Matrices whose scale is a tensor of its own (NVFP4), or whose columns are stored in an order of their own (GPTQ's act-order)
 
     def embed(self, ids: Value, weight: Weight) -> Value:
         scale = self._scale(weight, 1)
@@ -139,6 +140,8 @@ class ModelBuilder(Builder):
         return rows if scale is None else self.scale(rows, float(scale.numpy()[0, 0]))
 
     def linear(self, x: Value, weight: Weight, bias: Weight | None = None) -> Value:
+        if weight.tensor.column_order is not None:
+            return self.linear(self._in_order_of(weight, x), self._as_stored(weight), bias)
         scale = self._scale(weight, 1)
         if scale is None:
             return super().linear(x, weight, bias)
@@ -146,12 +149,16 @@ class ModelBuilder(Builder):
         return scaled if bias is None else self.bias(scaled, bias)
 
     def packed_linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight | None]) -> tuple[Value, ...]:
-        if all(self._scale(weight, 1) is None for weight in weights):
+        if self._share_order(weights):
+            return self.packed_linear(self._in_order_of(weights[0], x), [self._as_stored(w) for w in weights], biases)
+        if all(self._is_plain(weight) for weight in weights):
             return super().packed_linear(x, weights, biases)
         return tuple(self.linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     def gated_linear(self, x: Value, weights: Sequence[Weight], biases: Sequence[Weight | None], kind: str) -> Value:
-        if all(self._scale(weight, 1) is None for weight in weights):
+        if self._share_order(weights):
+            return self.gated_linear(self._in_order_of(weights[0], x), [self._as_stored(w) for w in weights], biases, kind)
+        if all(self._is_plain(weight) for weight in weights):
             return super().gated_linear(x, weights, biases, kind)
         gate, up = self.packed_linear(x, weights, biases)
         return self.glu(gate, up, kind)
@@ -163,6 +170,29 @@ class ModelBuilder(Builder):
         factors = self.weights.made.setdefault((weight.name, "scale"), Weight(f"{weight.name}.scale", scale, trainable=False))
         scaled = self.mul(super().expert_linear(x, ids, weight), super().embed(ids, factors))
         return scaled if bias is None else self.add(scaled, super().embed(ids, bias))
+
+    def _is_plain(self, weight: Weight) -> bool:
+        return self._scale(weight, 1) is None and weight.tensor.column_order is None
+
+    @staticmethod
+    def _share_order(weights: Sequence[Weight]) -> bool:
+        first = weights[0].tensor
+        return first.column_order is not None and all(same_order(weight.tensor, first) for weight in weights)
+
+    def _in_order_of(self, weight: Weight, x: Value) -> Value:
+        """x's columns as the weight's are stored."""
+        order = weight.tensor.column_order
+        assert order is not None
+        key = ("order", order.tobytes())
+        if key not in self.weights.made:
+            self.weights.made[key] = Weight(f"{weight.name}.order", Const(order.astype(np.float32)), trainable=False)
+        return self.columns(x, self.weights.made[key])
+
+    def _as_stored(self, weight: Weight) -> Weight:
+        key = (weight, "as stored")
+        if key not in self.weights.made:
+            self.weights.made[key] = replace(weight, tensor=AsStored(weight.tensor))
+        return self.weights.made[key]
 
     def _scale(self, weight: Weight, matrices: int) -> Tensor | None:
         """The factors [matrices, 1] by which a GGUF file scales each matrix, where it has them (``blk.0.attn_q.scale``)."""

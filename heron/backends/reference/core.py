@@ -136,6 +136,11 @@ def concat(step: Step, node: Node, *values: Array) -> tuple[Array, ...]:
     return (np.concatenate(values, axis=-1),)
 
 
+@kernel("columns")
+def columns(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
+    return (np.ascontiguousarray(x[..., given(step, node, 0).astype(np.intp)]),)
+
+
 @kernel("sum")
 def sum_(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
     return (x.sum(axis=-1, keepdims=True),)

@@ -120,6 +120,11 @@ def concat(step: Step, node: Node, *values: Tensor) -> tuple[Tensor, ...]:
     return (torch.cat(values, -1),)
 
 
+@kernel("columns")
+def columns(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    return (x.index_select(-1, given(step, node, 0).long()),)
+
+
 @kernel("sum")
 def sum_(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (x.sum(-1, keepdim=True),)

@@ -27,7 +27,13 @@ def attach(model: Model, targets: Collection[str]) -> Model:
 
 
 def _attach(graph: Graph, targets: Collection[str]) -> Graph:
+    ordered: dict[Value, Value] = {}  # columns in the order in which a matrix is stored, and what they were: adapters know of no order
+
     def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        if node.op == "columns":
+            outputs = keep(b, node, inputs)
+            ordered[outputs[0]] = inputs[0]
+            return outputs
         if node.op in ("linear", "packed_linear"):
             return branches(b, inputs[0], node.weights, keep(b, node, inputs))
         if node.op == "gated_linear" and any(weight and weight.name in targets for weight in node.weights[:2]):
@@ -36,6 +42,7 @@ def _attach(graph: Graph, targets: Collection[str]) -> Graph:
         return keep(b, node, inputs)
 
     def branches(b: Builder, x: Value, weights: Sequence[Weight | None], products: tuple[Value, ...]) -> tuple[Value, ...]:
+        x = ordered.get(x, x)
         names = [weight.name if weight else "" for weight in weights[: len(products)]]
         return tuple(
             b.call("lora", (x, product), target=name)[0] if name in targets else product

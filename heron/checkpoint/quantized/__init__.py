@@ -1,0 +1,1 @@
+"""Quantized HF checkpoints: the tensors that make up one matrix, shown as one tensor in a block format."""
