@@ -23,6 +23,7 @@ class Checkpoint:
     tensors       canonical GGUF name -> Tensor
     architecture  GGUF's name of the architecture
     files         the files that the tensors are in
+    quantization  how a folder's library quantized it, for people; "" if it did not
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     architecture: str
     files: list[Path]
+    quantization: str
 
     def __init__(self, path: str | Path, *, mmap: bool = True) -> None:
         """Open a GGUF file (any shard of a split one) or a folder that holds a model.
@@ -41,7 +43,8 @@ class Checkpoint:
         self.path = Path(path)
         found = locate(self.path)
         self.source = "hf" if found.is_dir() else "gguf"
-        self.metadata, self.tensors, self.files = open_folder(found, mmap) if found.is_dir() else read_gguf(found, mmap)
+        opened = open_folder(found, mmap) if found.is_dir() else (*read_gguf(found, mmap), "")
+        self.metadata, self.tensors, self.files, self.quantization = opened
         self.architecture = self.metadata.text("general.architecture")
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from heron.checkpoint.hf_config import common_metadata, rope_tensors, text_confi
 from heron.checkpoint.hf_names import NameMap
 from heron.checkpoint.json_file import read_object
 from heron.checkpoint.metadata import Metadata
-from heron.checkpoint.quantized.methods import METHODS, assemble, find_quantization
+from heron.checkpoint.quantized.methods import METHODS, assemble, describe, find_quantization
 from heron.checkpoint.safetensors import read_folder
 from heron.checkpoint.sentence import read_sentence_model
 from heron.checkpoint.tensor import Tensor
@@ -63,13 +63,13 @@ def register(model_type: str, mapping: HFMapping) -> None:
     MAPPINGS[model_type] = mapping
 
 
-def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tensor], list[Path]]:
-    """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them, and the files of its weights.
+def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tensor], list[Path], str]:
+    """Metadata and tensors of a HF folder, as a GGUF file of the same model would have them; its weights' files; how it is quantized.
 
     Files are `mapped`, or read when tensors are asked for.
 
     Raises CheckpointError for a damaged or incomplete folder and for tensors that the family does not know,
-    UnsupportedError for a `model_type` that no family has registered, and for quantized checkpoints.
+    UnsupportedError for a `model_type` that no family has registered, and for quantizations that cannot be read.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -93,7 +93,7 @@ def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, 
     tensors |= {name: Const(values, name) for name, values in mapping.constants(config).items()}
     for transform in mapping.transforms:
         tensors = transform.to_gguf(tensors, metadata)
-    return metadata, _tied(tensors, config), files
+    return metadata, _tied(tensors, config), files, "" if quantization is None else describe(*quantization)
 
 
 def _quantization(config: Metadata, mapping: HFMapping, folder: Path) -> tuple[str, Metadata] | None:

@@ -50,6 +50,7 @@ def summarize(checkpoint: Checkpoint, tensors: bool = False) -> dict[str, Any]:
         "context_length": metadata.integer(f"{checkpoint.architecture}.context_length", None),
         "tokenizer": _tokenizer_of_folder(locate(checkpoint.path)) if checkpoint.source == "hf" else _tokenizer_of_gguf(metadata),
         "chat_template": _template_of_folder(locate(checkpoint.path)) if checkpoint.source == "hf" else _template_of_gguf(metadata),
+        "quantization": checkpoint.quantization or None,
         "formats": _formats(checkpoint),
         "metadata": {key: _plain(value) for key, value in metadata.items() if isinstance(value, (str, int, float))},
     }
@@ -136,6 +137,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("architecture", facts["architecture"]),
         ("name", facts["name"] or "-"),
         ("parameters", f"{human_count(facts['parameters'])} ({facts['parameters']:,})"),
+        *([("quantization", facts["quantization"])] if facts["quantization"] else []),
         ("context", f"{facts['context_length']:,} tokens" if facts["context_length"] is not None else "-"),
         ("tokenizer", f"{tokenizer['kind']}{pre}{size}" if tokenizer else "none"),
         ("chat template", _first_line(template) if template else "none"),

@@ -250,7 +250,7 @@ def exl2(*bits: int, group: int = 32) -> Packer:
     """Groups of these widths in turn; columns in an order of their own."""
 
     def pack(w: Floats, rng: np.random.Generator) -> tuple[Stored, Floats]:
-        out, width = w.shape
+        width = w.shape[1]
         order = np.random.default_rng(width).permutation(width)
         meant, parts, pairs, nibbles, largest, first = np.zeros_like(w), [], [], [], [], 0
         for i in range(width // group):

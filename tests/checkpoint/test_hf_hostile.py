@@ -73,7 +73,7 @@ def test_configurations_that_are_refused(config: object, message: str, tmp_path:
     ("config", "message"),
     [
         ({"model_type": "none such"}, "'none such' is not supported; known are llama"),
-        (BASE | {"quantization_config": {"quant_method": "gptq"}}, "quantized with 'gptq'"),
+        (BASE | {"quantization_config": {"quant_method": "aqlm"}}, "quantized with 'aqlm'"),
         (BASE | {"rope_parameters": {"rope_type": "spiral"}}, "rope_type 'spiral' is not supported"),
     ],
 )

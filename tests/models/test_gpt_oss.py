@@ -71,8 +71,8 @@ def changed(made: parity.Tiny, folder: Path, drop: str = "", **config: object) -
 def test_what_is_refused(made: parity.Tiny, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"swiglu_alpha 1\.5"):
         Checkpoint(changed(made, tmp_path, swiglu_alpha=1.5))
-    with pytest.raises(UnsupportedError, match="quantized with 'gptq'"):
-        Checkpoint(changed(made, tmp_path, quantization_config={"quant_method": "gptq"}))
+    with pytest.raises(UnsupportedError, match="quantized with 'quark'"):
+        Checkpoint(changed(made, tmp_path, quantization_config={"quant_method": "quark"}))
     with pytest.raises(UnsupportedError, match="dtype U8"):
         Checkpoint(changed(made, tmp_path, quantization_config=None))
     with pytest.raises(CheckpointError, match=r"blk\.1\.ffn_down_exps has MXFP4 blocks and no scales"):

@@ -85,8 +85,8 @@ ELSEWHERE: Mapping[str, str] = {
 
 #: Tensors that belong to a quantization and to no matrix's value: scales of activations and of caches, which Heron does not round so.
 IGNORED = re.compile(
-    r"\.(input_scale|activation_scale|qscale_act|input_scale_ub|input_global_scale|input_zero_point|output_scale|output_zero_point"
-    r"|[qkv]_scale|kv_scale|(q|k|v)_zero_point|k_proj\.k_scale|v_proj\.v_scale|weight_format|g_idx|q_perm)$"
+    r"\.((input|output)_(scale|scale_ub|global_scale|zero_point)|activation_scale|qscale_act|kv_scale|[qkv]_(scale|zero_point)"
+    r"|weight_format|q_perm)$"
 )
 
 
@@ -133,6 +133,16 @@ def _method(described: Metadata) -> str:
     return method
 
 
+def describe(method: str, config: Metadata) -> str:
+    """For people: the method, and what its configuration says of its numbers."""
+    words = [method]
+    for key, text in (("quant_algo", "{}"), ("format", "{}"), ("version", "{}"), ("bits", "{} bits"), ("group_size", "groups of {}")):
+        value = config.get(key)
+        if isinstance(value, str | int) and value != -1:
+            words.append(text.format(value))
+    return ", ".join(words + (["act-order"] if config.get("desc_act") is True else []))
+
+
 def assemble(tensors: Tensors, method: str, config: Metadata, where: str) -> Tensors:
     """Stored tensors by their HF names -> those of the model, each quantized matrix as one; what only quantizations need is left out.
 
@@ -149,6 +159,10 @@ def assemble(tensors: Tensors, method: str, config: Metadata, where: str) -> Ten
                 result |= {f"{stem}.{suffix}": _usable(stem, tensor) for suffix, tensor in layout.read(parts, config).items()}
                 taken |= parts.taken
                 break
+    if not taken:
+        raise CheckpointError(
+            f"{where}: no matrix is stored as {method!r} stores them, which {config.where} says; the folder mixes two models"
+        )
     left = {name: tensor for name, tensor in tensors.items() if name not in taken and not IGNORED.search(name)}
     if clash := sorted(left.keys() & result.keys()):
         raise CheckpointError(f"{where}: {clash[0]!r} is stored both as it is and quantized; the folder mixes two models")
