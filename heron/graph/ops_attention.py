@@ -57,7 +57,8 @@ def _latent_write(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
 
 @op("latent_attend")
 def _latent_attend(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
-    """q_nope [T, H, Dn], q_rope [T, H, Dr]; key up-projection [H, rank, Dn], value up-projection [H, Dv, rank] -> [T, H, Dv].
+    """q_nope [T, H, Dn], q_rope [T, H, Dr] (reading a state), or these and latent [T, rank], rope key [T, Dr] of this step;
+    key up-projection [H, rank, Dn], value up-projection [H, Dv, rank] -> [T, H, Dv].
 
     ``form`` is ``absorbed`` (queries and outputs go through the up-projections, attention runs on the latents),
     ``expanded`` (keys and values are made from the latents) or ``auto`` (the kernel chooses for each sequence).

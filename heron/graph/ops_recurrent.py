@@ -1,4 +1,7 @@
-"""Shape rules of ops with a state of fixed size a sequence. They read the slot the batch names and write the ones it names."""
+"""Shape rules of ops with a state of fixed size a sequence. They read the slot the batch names and write the ones it names.
+
+A node that names no state begins each sequence from zeros, and keeps nothing (heron/graph/passes/stateless.py).
+"""
 
 from __future__ import annotations
 

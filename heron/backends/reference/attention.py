@@ -160,15 +160,18 @@ def _stored(step: Step, node: Node, s: int) -> Ints:
 
 
 @kernel("latent_attend")
-def latent_attend(step: Step, node: Node, q_nope: Array, q_rope: Array) -> tuple[Array, ...]:
+def latent_attend(step: Step, node: Node, q_nope: Array, q_rope: Array, *own: Array) -> tuple[Array, ...]:
     key_up, value_up = given(step, node, 0), given(step, node, 1)  # [H, rank, Dn], [H, Dv, rank]
-    batch, state, scale = step.batch, node.reads[0], np.float32(node.attrs["scale"])
+    batch, scale = step.batch, np.float32(node.attrs["scale"])
     parts = []
     for s in range(batch.sequences):
         mine = slice(batch.query_start[s], batch.query_start[s + 1])
-        places = np.arange(batch.context_len[s], dtype=np.int32)
-        at = step.at(state, s, places)
-        latent, rope_key = (step.field(state, name).read(at) for name in ("latent", "rope"))  # [K, rank], [K, Dr]
+        if own:
+            places, (latent, rope_key) = batch.places()[mine], (x[mine] for x in own)
+        else:
+            places = np.arange(batch.context_len[s], dtype=np.int32)
+            at = step.at(node.reads[0], s, places)
+            latent, rope_key = (step.field(node.reads[0], name).read(at) for name in ("latent", "rope"))  # [K, rank], [K, Dr]
         seen = visible(batch, s, places, causal=True, window=0)
         form = node.attrs["form"]
         if form == "auto":  # expanding pays where many queries share the keys that it makes

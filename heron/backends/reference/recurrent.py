@@ -1,7 +1,8 @@
 """Reference kernels of recurrent mixers. Shapes and meanings: heron/graph/ops_recurrent.py.
 
 A sequence resumes from its ``slot_read`` (0: from nothing) and its state is saved in each ``slot_write`` after as
-many of its tokens as ``slot_offset`` says: a snapshot serves a shared prefix, or the taking back of drafts.
+many of its tokens as ``slot_offset`` says: a snapshot serves a shared prefix, or the taking back of drafts. A node without
+a state begins from zeros always.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from heron.backends.reference.step import Array, Step, given, kernel, weight
 from heron.graph.graph import Node
 
 
-def _scan(step: Step, node: Node, field: str, advance: Callable[[int, Array], Array]) -> None:
+def _scan(step: Step, node: Node, field: str, shape: tuple[int, ...], advance: Callable[[int, Array], Array]) -> None:
     """Run ``advance(token, state) -> state`` over every sequence's tokens, loading and saving the state's slots."""
     batch = step.batch
     refuse_trees(batch, node.op)
-    store = step.field(node.writes[0], field)
-    begin = np.zeros(store.shape, np.float32)
+    store = step.field(node.writes[0], field) if node.writes else None
+    begin = np.zeros(shape, np.float32)
     saved: list[tuple[int, Array]] = []
     for s in range(batch.sequences):
         slot = int(batch.slot_read[s])
-        state = store.read(np.array([slot]))[0] if slot else begin
+        state = store.read(np.array([slot]))[0] if store and slot else begin
         saved += [(slot, state) for slot in _due(batch, s, 0)]
         for count, token in enumerate(range(batch.query_start[s], batch.query_start[s + 1]), start=1):
             state = advance(token, state)
             saved += [(slot, state) for slot in _due(batch, s, count)]
-    for slot, snapshot in saved:  # after all reads: one sequence may write the slot that another reads
+    for slot, snapshot in saved if store else ():  # after all reads: one sequence may write the slot that another reads
         store.write(np.array([slot]), snapshot[None])
 
 
@@ -52,7 +53,7 @@ def causal_conv(step: Step, node: Node, x: Array) -> tuple[Array, ...]:
         y[token] = np.einsum("kc,ck->c", full, taps)
         return full[1:]
 
-    _scan(step, node, "window", advance)
+    _scan(step, node, "window", (taps.shape[1] - 1, len(taps)), advance)
     return (y if bias is None else y + bias,)
 
 
@@ -69,7 +70,7 @@ def selective_scan(step: Step, node: Node, x: Array, dt: Array, write: Array, re
         y[token] = np.einsum("hpn,hn->hp", state, read[token])
         return state
 
-    _scan(step, node, "matrix", advance)
+    _scan(step, node, "matrix", (*x.shape[1:], write.shape[2]), advance)
     return (y,)
 
 
@@ -87,5 +88,5 @@ def delta_rule(step: Step, node: Node, q: Array, k: Array, v: Array, g: Array, b
         y[token] = np.einsum("hk,hkv->hv", q[token], state)
         return state
 
-    _scan(step, node, "matrix", advance)
+    _scan(step, node, "matrix", (*k.shape[1:], v.shape[2]), advance)
     return (y,)
