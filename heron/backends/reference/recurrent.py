@@ -31,8 +31,9 @@ def _scan(step: Step, node: Node, field: str, shape: tuple[int, ...], advance: C
         for count, token in enumerate(range(batch.query_start[s], batch.query_start[s + 1]), start=1):
             state = advance(token, state)
             saved += [(slot, state) for slot in _due(batch, s, count)]
-    for slot, snapshot in saved if store else ():  # after all reads: one sequence may write the slot that another reads
-        store.write(np.array([slot]), snapshot[None])
+    if store:
+        for slot, snapshot in saved:  # after all reads: one sequence may write the slot that another reads
+            store.write(np.array([slot]), snapshot[None])
 
 
 def _due(batch: Batch, sequence: int, count: int) -> list[int]:

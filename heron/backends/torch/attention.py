@@ -155,13 +155,16 @@ def attend(step: Step, node: Node, q: Tensor, k: Tensor | None = None, v: Tensor
 
 
 @kernel("latent_attend")
-def latent_attend(step: Step, node: Node, q_nope: Tensor, q_rope: Tensor) -> tuple[Tensor, ...]:
+def latent_attend(step: Step, node: Node, q_nope: Tensor, q_rope: Tensor, *own: Tensor) -> tuple[Tensor, ...]:
     key_up, value_up = (matrix(step, node, i).whole(q_nope.dtype) for i in (0, 1))  # [H, rank, Dn], [H, Dv, rank]
-    state, scale, form = node.reads[0], node.attrs["scale"], node.attrs["form"]
+    state, scale, form = None if own else node.reads[0], node.attrs["scale"], node.attrs["form"]
     y = q_nope.new_zeros(*q_nope.shape[:2], value_up.shape[1])
     for view in views(step, state, True, 0):
         nope, turned = q_nope[view.tokens], q_rope[view.tokens]
-        latent, rope_key = (step.field(state, name).read(view.keys, nope.dtype) for name in ("latent", "rope"))  # [G, K, rank], [G, K, Dr]
+        if state is None:
+            latent, rope_key = (x[view.keys] for x in own)  # [G, K, rank], [G, K, Dr]
+        else:
+            latent, rope_key = (step.field(state, name).read(view.keys, nope.dtype) for name in ("latent", "rope"))
         chosen = form
         if form == "auto":  # expanding pays where many queries share the keys that it makes
             chosen = "expanded" if view.tokens.shape[1] * 2 > view.keys.shape[1] else "absorbed"

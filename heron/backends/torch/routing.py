@@ -51,7 +51,7 @@ def expert_linear(step: Step, node: Node, x: Tensor, ids: Tensor) -> tuple[Tenso
     here = (local >= 0) & (local < count)
     chosen = local.clamp(0, count - 1)
     rows = (x[:, None].expand(-1, k, -1) if x.ndim == 2 else x).flatten(0, 1)  # [T k, in]
-    if len(rows) <= count:
+    if len(rows) <= count and not torch.is_grad_enabled():  # a gradient would keep the copies of experts
         y = _few(rows, chosen, experts)
     else:
         step.needs_host("how many rows each expert has")
@@ -72,8 +72,8 @@ def _many(rows: Tensor, ids: Tensor, experts: Matrix) -> Tensor:
     """Rows gathered by expert. How many each has is read back: one wait for the device."""
     order = ids.argsort()
     counts = functional.one_hot(ids, len(experts.data)).sum(0).tolist()
-    parts = rows[order].split(counts)
-    y = torch.cat([product(part, experts[expert]) for expert, part in enumerate(parts) if len(part)])
+    pairs = zip(rows[order].split(counts), experts.data.unbind(), strict=True)
+    y = torch.cat([product(part, Matrix(data, experts.format)) for part, data in pairs if len(part)])
     return torch.empty_like(y).index_copy_(0, order, y)
 
 

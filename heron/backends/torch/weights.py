@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,9 +67,34 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
     """x [..., in] times a matrix [out, in] -> [..., out], in x's type. Quantized rows are decoded tile by tile."""
     if matrix.data.dtype == x.dtype:
         return functional.linear(x, matrix.data)
-    tiles = matrix.data.split(max(1, TILE // matrix.width))
-    parts = [functional.linear(x, matrix.numbers(tile, x.dtype)) for tile in tiles]
+    if x.requires_grad and not matrix.data.requires_grad and torch.is_grad_enabled():
+        frozen: Tensor = FrozenProduct.apply(x, matrix)
+        return frozen
+    parts = [functional.linear(x, matrix.numbers(tile, x.dtype)) for tile in _tiles(matrix)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+def _tiles(matrix: Matrix) -> tuple[Tensor, ...]:
+    return matrix.data.split(max(1, TILE // matrix.width))
+
+
+class FrozenProduct(torch.autograd.Function):
+    """``product`` with a matrix that does not train: what is decoded lives for one tile, on the way forward and on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Matrix) -> Tensor:
+        ctx.matrix = matrix
+        return product(x, matrix)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """The gradient of x: that of y [..., out] times the matrix."""
+        (grad,), matrix, at = grads, ctx.matrix, 0
+        total = grad.new_zeros(*grad.shape[:-1], matrix.width)
+        for tile in _tiles(matrix):
+            total += grad[..., at : at + len(tile)] @ matrix.numbers(tile, grad.dtype)
+            at += len(tile)
+        return total, None
 
 
 def is_matrix(node: Node, i: int) -> bool:
