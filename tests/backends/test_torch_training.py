@@ -15,6 +15,7 @@ from gradients import assert_equal, gradients, loss_of, prompts
 from tiny_models import DEEPSEEK, SMALL, make
 from torch import Tensor
 
+import heron
 from heron import Tokenizer, pocket
 from heron.backends import native, reference
 from heron.backends.base import Options
@@ -104,7 +105,8 @@ def test_the_gradient_of_a_frozen_product(format: str, monkeypatch: pytest.Monke
 def test_frozen_encoded_weights_pass_gradients_on(name: str, format: str, tmp_path: Path) -> None:
     """Of adapters and norms, as the numbers that they mean would; and nothing that was decoded is kept until then."""
     made = parity.tiny(BLOCKS[name](), tmp_path)
-    files, tokens = encoded(Checkpoint(made.folder), format, tmp_path), prompts(length=23)  # a prime that no matrix has: values are told from it
+    files = encoded(Checkpoint(made.folder), format, tmp_path)
+    tokens = prompts(length=23)  # a prime that no matrix has: values are told from it
     found = []
     for file in files:
         torch.manual_seed(0)
@@ -273,3 +275,15 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     for tokens in ([[1, 67]], [-1], [], [[[1]]]):
         with pytest.raises(RequestError, match="numbers from 0 to 66"):
             model(tokens)
+
+
+def test_the_example_of_the_docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "training.md"
+    code = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    exec(compile(code, str(page), "exec"), {})
+    losses = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()]
+    assert len(losses) == 20 and losses[-1] < 0.1 * losses[0]
+    text = heron.load(tmp_path / "tuned.gguf").generate("The engineer of Alexandria", max_tokens=5, temperature=0).text
+    assert text.startswith(" was called Heron")
