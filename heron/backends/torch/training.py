@@ -153,7 +153,7 @@ class TrainableModel(nn.Module):
         batch = _whole(ids, query_start, adapter=1 if self._pairs else 0)
         graph, parts = self._segments(tuple(want))
         adapters = {1: DeviceAdapter(self._scaled_pairs())} if self._pairs else {}
-        step = Step(batch, Inputs.sent(arrays(batch, {}), self.device), self.device, self.dtype, self._weights, adapters=adapters)
+        step = Step(batch, Inputs(arrays(batch, {}), self.device), self.device, self.dtype, self._weights, adapters=adapters)
         values = {value: step.input(name) for name, value in graph.inputs.items()}
         run(parts, TRAINING, step, values, self.recompute)
         results = {name: values[value] for name, value in graph.outputs.items()}
