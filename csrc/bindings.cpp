@@ -6,6 +6,7 @@ namespace nb = nanobind;
 namespace heron {
 void bind_kernels(nb::module_ &m);
 void bind_program(nb::module_ &m);
+void bind_quantize(nb::module_ &m);
 void bind_sampler(nb::module_ &m);
 void bind_text(nb::module_ &m);
 }  // namespace heron
@@ -15,6 +16,7 @@ NB_MODULE(_core, m) {
     m.doc() = "Heron's CPU core: kernels, the program executor, the sampler and vocabularies.";
     heron::bind_kernels(m);
     heron::bind_program(m);
+    heron::bind_quantize(m);
     heron::bind_sampler(m);
     heron::bind_text(m);
 }

@@ -24,6 +24,7 @@ SUITE = (
     "tests/backends/test_native_program.py",
     "tests/backends/test_threads.py",
     "tests/engine/test_native_sampler.py",
+    "tests/quant/test_quantize.py",
 )
 # The runtimes that a program must load before all else, and a function that code calls where it is watched. AddressSanitizer looks for
 # what throws exceptions when it starts, which an interpreter written in C would only load with the core.

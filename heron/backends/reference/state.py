@@ -12,7 +12,7 @@ from heron.errors import BackendError, UnsupportedError
 from heron.graph.graph import Field, Group, Model
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import FORMATS
-from heron.quant.quantize import quantize
+from heron.quant.rules import encode
 
 Array = NDArray[np.float32]
 
@@ -31,7 +31,7 @@ class FieldStore:
     def write(self, at: NDArray[np.intp], values: Array) -> None:
         """Store ``values[i]`` at place ``at[i]``."""
         with np.errstate(over="ignore"):
-            self.data[at] = quantize(FORMATS["Q8_0"], values) if self.dtype == "q8_0" else values
+            self.data[at] = encode(FORMATS["Q8_0"], values) if self.dtype == "q8_0" else values
 
     def read(self, at: NDArray[np.intp]) -> Array:
         """[len(at), *shape] what is stored at those places, in f32."""
