@@ -1,12 +1,13 @@
 """Torch kernels of recurrent mixers, in f32. Shapes and meanings: heron/graph/ops_recurrent.py.
 
-Sequences with equally many tokens advance side by side, token by token. A sequence resumes from its ``slot_read`` (0: from
-nothing) and its state is saved in each ``slot_write`` after as many of its tokens as ``slot_offset`` says.
+Sequences with equally many tokens advance side by side, by chunks whose tokens are computed together. A sequence resumes from its
+``slot_read`` (0: from nothing) and its state is saved in each ``slot_write`` after as many of its tokens as ``slot_offset`` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,6 +17,12 @@ from heron.backends.reference.attention import refuse_trees
 from heron.backends.torch.step import Step, given, kernel, weight
 from heron.backends.torch.views import Part, equally_long
 from heron.graph.graph import Node
+
+#: Tokens that a recurrence advances by at a time.
+CHUNK = 64
+
+#: Numbers of states that are held at a time, where each token's own state is computed.
+STATES = 1 << 24
 
 #: After how many tokens -> which of the sequences (None: all) are saved, and in which slots.
 Due = dict[int, list[tuple[Tensor | None, Tensor]]]
@@ -77,59 +84,107 @@ def causal_conv(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (y,)
 
 
-#: Inputs [G, n, ...] -> what happens at each token: ``advance(i, state) -> state, output``.
-Prepare = Callable[..., Callable[[int, Tensor], tuple[Tensor, Tensor]]]
+#: ``advance(states, *inputs [G, L, ...]) -> states after the last of these tokens, outputs [G, L, ...]``
+Advance = Callable[..., tuple[Tensor, Tensor]]
 
 
-def _scan(step: Step, node: Node, out: Tensor, prepare: Prepare, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Every token's output in ``out``, in the order of the sequences, with states loaded and saved."""
+def _scan(step: Step, node: Node, out: Tensor, advance: Advance, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Every token's output, like ``out``, with states loaded and saved."""
     slots, y = Slots(step, node, "matrix"), torch.empty_like(out)
     for part in equally_long(step):
-        at, state, due = part.at, slots.begin(part), slots.due(part)
-        advance = prepare(*(x[at].float() for x in inputs))
-        outputs = []
+        state, due = slots.begin(part), slots.due(part)
+        given_here, outputs = [x[part.at].float() for x in inputs], []
         slots.save(due, 0, state)
-        for i in range(at.shape[1]):
-            state, output = advance(i, state)
+        for begin, end in pairwise(_cuts(part.at.shape[1], due)):
+            state, output = advance(state, *(x[:, begin:end] for x in given_here))
             outputs.append(output)
-            slots.save(due, i + 1, state)
-        y[at] = torch.stack(outputs, 1).to(y.dtype)
+            slots.save(due, end, state)
+        y[part.at] = torch.cat(outputs, 1).to(y.dtype)
     slots.finish()
     return (y,)
+
+
+def _cuts(n: int, due: Due) -> list[int]:
+    """Where n tokens are divided: into chunks, and where a state is saved."""
+    return sorted({*range(0, n, CHUNK), n, *(offset for offset in due if offset <= n)})
+
+
+def _decays(logs: Tensor) -> Tensor:
+    """The logarithms of each token's decay [G, L, H] -> [G, H, L, L] what is left at token i of what token j stored; 0 where j > i.
+
+    Sums of logarithms between two tokens are added up from the earlier one, since differences of long sums would be coarse.
+    """
+    each = logs.transpose(1, 2)[..., None].expand(-1, -1, -1, logs.shape[1])
+    return each.tril(-1).cumsum(-2).exp().tril()
 
 
 @kernel("selective_scan")
 def selective_scan(step: Step, node: Node, x: Tensor, dt: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, ...]:
     rate, share = given(step, node, 0), x.shape[1] // write.shape[1]  # [H, N] or [H, 1]
 
-    def prepare(x: Tensor, dt: Tensor, write: Tensor, read: Tensor) -> Callable[[int, Tensor], tuple[Tensor, Tensor]]:
-        decay = torch.exp(dt[..., None] * rate)[..., None, :]  # [G, n, H, 1, N]
-        taken = (dt[..., None] * x)[..., None]  # [G, n, H, P, 1]
-        write, read = (w.repeat_interleave(share, 2) for w in (write, read))
+    def advance(state: Tensor, x: Tensor, dt: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+        taken = dt[..., None] * x  # [G, L, H, P]
+        if rate.shape[1] > 1 or x.shape[1] == 1:
+            write, read = (each.repeat_interleave(share, 2) for each in (write, read))
+            return _by_doubling(state, torch.exp(dt[..., None] * rate)[..., None, :], taken, write, read)
+        return _by_matrices(state, dt * rate[:, 0], taken.transpose(1, 2), write.transpose(1, 2), read.transpose(1, 2))
 
-        def advance(i: int, state: Tensor) -> tuple[Tensor, Tensor]:  # [G, H, P, N]
-            state = decay[:, i] * state + taken[:, i] * write[:, i, :, None]
-            return state, (state @ read[:, i, :, :, None])[..., 0]
+    return _scan(step, node, x, advance, x, dt, write, read)
 
-        return advance
 
-    return _scan(step, node, x, prepare, x, dt, write, read)
+def _by_doubling(state: Tensor, decay: Tensor, taken: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    """decay [G, L, H, 1, N or 1], taken [G, L, H, P], write and read [G, L, H, N]: states over spans of one token, of two, of four, ..."""
+    length = taken.shape[1]
+    if length > 1 and taken.numel() * write.shape[-1] > STATES:
+        first, second = zip(*(each.split([length // 2, length - length // 2], 1) for each in (decay, taken, write, read)), strict=True)
+        state, before = _by_doubling(state, *first)
+        state, after = _by_doubling(state, *second)
+        return state, torch.cat([before, after], 1)
+    states = taken[..., None] * write[..., None, :]  # [G, L, H, P, N]
+    states = torch.cat([states[:, :1] + decay[:, :1] * state[:, None], states[:, 1:]], 1)
+    span = 1
+    while span < length:
+        states = torch.cat([states[:, :span], states[:, span:] + decay[:, span:] * states[:, :-span]], 1)
+        decay = torch.cat([decay[:, :span], decay[:, span:] * decay[:, :-span]], 1)
+        span *= 2
+    return states[:, -1], (states @ read[..., None])[..., 0]
+
+
+def _by_matrices(state: Tensor, logs: Tensor, taken: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
+    """logs [G, L, H] of the decays, taken [G, H, L, P], write and read [G, groups, L, N]. Dao and Gu 2024, part 6."""
+    share = taken.shape[1] // write.shape[1]
+    decays, whole = _decays(logs), logs.cumsum(1).exp().transpose(1, 2)[..., None]  # [G, H, L, L], [G, H, L, 1]
+    mixed = (read @ write.transpose(-1, -2)).repeat_interleave(share, 1) * decays
+    write, read = (each.repeat_interleave(share, 1) for each in (write, read))
+    y = mixed @ taken + whole * (read @ state.transpose(-1, -2))
+    left = decays[:, :, -1, :, None] * taken
+    return whole[:, :, -1:] * state + left.transpose(-1, -2) @ write, y.transpose(1, 2)
 
 
 @kernel("delta_rule")
 def delta_rule(step: Step, node: Node, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, ...]:
     share = v.shape[1] // q.shape[1]
 
-    def prepare(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> Callable[[int, Tensor], tuple[Tensor, Tensor]]:
-        q, k = (each.repeat_interleave(share, 2)[..., None, :] for each in (q, k))  # [G, n, H, 1, Dk]
-        decay, v, rate = torch.exp(g)[..., None, None], v[..., None, :], beta[..., None, None]
+    def advance(state: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+        q, k = (each.repeat_interleave(share, 2).transpose(1, 2) for each in (q, k))  # [G, H, L, Dk]
+        return (_delta if v.shape[1] == 1 else _deltas)(state, q, k, v.transpose(1, 2), g, beta.transpose(1, 2)[..., None])
 
-        def advance(i: int, state: Tensor) -> tuple[Tensor, Tensor]:  # [G, H, Dk, Dv]
-            state = state * decay[:, i]
-            missing = (v[:, i] - k[:, i] @ state) * rate[:, i]
-            state = state + k[:, i].transpose(-1, -2) * missing
-            return state, (q[:, i] @ state)[..., 0, :]
+    return _scan(step, node, v, advance, q, k, v, g, beta)
 
-        return advance
 
-    return _scan(step, node, v, prepare, q, k, v, g, beta)
+def _delta(state: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """One token. q, k [G, H, 1, Dk], v [G, H, 1, Dv], g [G, 1, H], beta [G, H, 1, 1]."""
+    state = state * torch.exp(g)[:, 0, :, None, None]
+    state = state + k.transpose(-1, -2) * (beta * (v - k @ state))
+    return state, (q @ state).transpose(1, 2)
+
+
+def _deltas(state: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``_delta``, of L tokens: what each adds depends on what those before it added, a triangular system. Yang et al. 2024."""
+    decays, whole = _decays(g), g.cumsum(1).exp().transpose(1, 2)[..., None]  # [G, H, L, L], [G, H, L, 1]
+    alike = (k @ k.transpose(-1, -2) * decays * beta).tril(-1)
+    missing = beta * (v - whole * (k @ state))
+    added = torch.linalg.solve_triangular(alike, missing, upper=False, unitriangular=True)  # [G, H, L, Dv]; its diagonal is taken as ones
+    y = (q @ k.transpose(-1, -2) * decays) @ added + whole * (q @ state)
+    left = decays[:, :, -1, :, None] * k
+    return whole[:, :, -1:] * state + left.transpose(-1, -2) @ added, y.transpose(1, 2)
