@@ -10,15 +10,16 @@ with the least and the most. Nothing is read from files: weights are made as the
     decode B    B sequences after --context tokens each (1 after 128), all a token further at each step, tokens sampled on the device
     trace       the kernels of decode 1: how long the device waited between them
 
-"Of the limit" is the least time that the step can take, by the time it took: to read all weights, keys and values at the rate of the
-copy, or to multiply at the rate of the large product. "Target" is what is aimed at on a data-centre GPU: of the limit, and beside transformers.
-``--tiny --device cpu`` runs everything on a small model: its figures mean nothing.
+"Of the limit" is the least time that the step can take, by the time it took: to read all weights, keys and values at the rate of
+the copy, or to multiply at the rate of the large product. "Target" is what is aimed at on a data-centre GPU: of the limit, and
+beside transformers. ``--tiny --device cpu`` runs everything on a small model: its figures mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -102,7 +103,10 @@ class Bench:
                 yield self._prefill(heron, format, tokens)
             for batch in self.options.batches:
                 yield self._decode(heron, format, batch)
-            yield self._trace(heron)
+            try:
+                yield self._trace(heron)
+            except ValueError as error:
+                print(f"{self.name} {format}: no trace: {error}", file=sys.stderr)
         finally:
             heron.close()
             del heron

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from make_model import Shape
@@ -18,7 +19,7 @@ def synchronize(device: str) -> None:
         getattr(torch, kind).synchronize()
 
 
-def seconds(work: Callable[[], object], device: str, least: float = 0.2) -> float:
+def seconds(work: Callable[[], object], device: str, least: float) -> float:
     """Of one call of ``work``, of which as many are queued as take about ``least`` seconds."""
     work()
     synchronize(device)
@@ -45,10 +46,10 @@ class Limits:
         nbytes, n = (1 << 24, 256) if tiny else (1 << 31, 8192)
         source = torch.ones(nbytes, dtype=torch.uint8, device=device)
         target = torch.empty_like(source)
-        copy = 2 * nbytes / seconds(lambda: target.copy_(source), device)
-        del source, target
+        least = 0.02 if tiny else 0.2
+        copy = 2 * nbytes / seconds(partial(target.copy_, source), device, least)
         a, b = (torch.randn(n, n, dtype=torch.bfloat16, device=device) for _ in range(2))
-        return Limits(copy, n**3 / seconds(lambda: a @ b, device))
+        return Limits(copy, n**3 / seconds(partial(torch.mm, a, b), device, least))
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,10 @@ class Trace:
 
 
 def traced(spans: Iterable[tuple[str, float, float]], steps: int) -> Trace:
-    """Of kernels (name, begin, end) in seconds, which may overlap."""
+    """Of kernels (name, begin, end) in seconds, which may overlap. Raises ValueError where there are none."""
     ordered = sorted(spans, key=lambda span: span[1])
+    if not ordered:
+        raise ValueError("the profiler saw no kernel; is its support for this device installed?")
     waits, busy, by_name = [0.0], 0.0, dict[str, float]()
     end = ordered[0][1]
     for name, begin, stop in ordered:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import device
 import pytest
 from coverage_table import pytest_addoption, pytest_configure, pytest_runtest_makereport, pytest_sessionfinish
 
 __all__ = ["pytest_addoption", "pytest_configure", "pytest_runtest_makereport", "pytest_sessionfinish", "shared"]
 
+device.use()
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -63,3 +63,48 @@ def test_importing_heron_imports_nothing_heavy() -> None:
     code = "import sys, heron; print([m for m in ('numpy', 'torch', 'tokenizers', 'gguf', 'jinja2') if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout.strip() == "[]"
+
+
+#: What a machine with a GPU may lack: the server's packages, those of the commands and of constraints, and the compiled core.
+SPARE = (
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "pydantic",
+    "msgspec",
+    "prometheus_client",
+    "typer",
+    "rich",
+    "llguidance",
+    "gguf",
+)
+
+
+def test_torch_needs_neither_the_core_nor_what_only_servers_need(tmp_path: Path) -> None:
+    """A model is loaded and an engine runs; choosing tokens falls back on numpy."""
+    pytest.importorskip("torch")
+    from tiny_gguf import write_tiny
+    from tiny_models import make
+
+    path = write_tiny(make("llama", tmp_path).folder)
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {SPARE} or name == "heron._core":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+import heron
+model = heron.load({str(path)!r}, backend="torch", device="cpu", threads=1)
+how = dict(max_tokens=4, seed=1, ignore_eos=True)
+said = model.generate([5, 6, 7], temperature=0.8, **how).tokens
+with heron.Engine(model) as engine:
+    requests = [engine.submit([5, 6, 7], temperature=0.8, **how), engine.submit([5], repeat_penalty=1.2, **how)]
+    while engine.step():
+        pass
+    print(requests[0].result().tokens == said, len(requests[1].result().tokens))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert shown.stdout.strip() == "True 4", shown.stderr

@@ -13,6 +13,7 @@ pytest's own process compiles. A test module imports kernels at its top, behind 
     def test_norm_compiles(target: str) -> None:
         compiles(lambda: rms_norm(torch.empty(4, 4096, dtype=torch.bfloat16), ...), target)
 
+With ``HERON_TEST_DEVICE=cuda`` kernels are not interpreted, but compiled for the device and run there (tests/device.py).
 With ``TRITON_INTERPRET=1`` set for pytest itself, interpreted tests run in place (for a debugger) and the others are skipped.
 """
 
@@ -30,6 +31,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from device import DEVICE, on_device
 
 #: Name -> what ``GPUTarget`` takes: A100, H100 and H200, MI300.
 TARGETS: dict[str, tuple[str, int | str, int]] = {"sm_80": ("cuda", 80, 32), "sm_90": ("cuda", 90, 32), "gfx942": ("hip", "gfx942", 64)}
@@ -57,6 +59,8 @@ POINTERS = {
 
 def interpreted(test: Callable[..., None]) -> Callable[..., None]:
     """The test, run where kernels are interpreted. What it raises is raised here, with its own traceback as the cause."""
+    if DEVICE != "cpu":
+        return on_device(test)
     if os.environ.get(INTERPRET) == "1":
         return test
 
