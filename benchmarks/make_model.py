@@ -2,9 +2,9 @@
 
     python benchmarks/make_model.py llama-3.2-1b Q4_0 model.gguf --vocab SOME.gguf [--head Q8_0]
 
-The tokenizer is copied from ``--vocab``, any GGUF file of that family. Formats that Heron does not write yet have random blocks, whose
-numbers are of the right size. ``--head`` is the format of the embeddings, which the tied head multiplies by too. Q4_K_M is Q4_K
-with the head, and half of the layers' attn_v and ffn_down, in Q6_K, as llama.cpp mixes them.
+The tokenizer is copied from ``--vocab``, any GGUF file of that family. Formats that take Heron's compiled core to write have random
+blocks here, whose numbers are of the right size: not every machine has it. ``--head`` is the format of the embeddings, which the
+tied head multiplies by too. Q4_K_M is Q4_K with the head, and half of the layers' attn_v and ffn_down, in Q6_K, as llama.cpp mixes them.
 """
 
 from __future__ import annotations
