@@ -78,8 +78,27 @@ def _interpreter() -> ProcessPoolExecutor:
 
 def _begin() -> None:
     os.environ[INTERPRET] = "1"
+    _multiply_bf16()
     torch.set_num_threads(1)
     warnings.filterwarnings("error", category=RuntimeWarning, module="heron")
+
+
+def _multiply_bf16() -> None:
+    """Have the interpreter widen matrices of bf16 before it multiplies them: it holds them as integers, and multiplies those."""
+    import triton.language as tl
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    multiply = InterpreterBuilder.create_dot
+
+    def widened(self: Any, *sides: Any) -> Any:
+        wide = (self.cast_impl(side, tl.float32) if side.dtype.scalar == tl.bfloat16 else side for side in sides[:2])
+        return multiply(self, *wide, *sides[2:])
+
+    InterpreterBuilder.create_dot = widened
+
+
+if os.environ.get(INTERPRET) == "1":
+    _multiply_bf16()
 
 
 def _run(module: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -119,21 +138,26 @@ def _compile(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], target:
     options = {name: kwargs.pop(name) for name in ("num_warps", "num_stages") if name in kwargs}
     bound = kernel.signature.bind(*args, **kwargs)
     bound.apply_defaults()
-    signature: dict[str, str] = {}
+    signature: dict[str, Any] = {}
     constants: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], list[list[object]]] = {}
+
+    def described(name: str, value: Any, place: tuple[int, ...]) -> Any:
+        if isinstance(value, tuple):
+            return tuple(described(name, part, (*place, i)) for i, part in enumerate(value))
+        if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0):
+            aligned[place] = [["tt.divisibility", 16]]
+        if isinstance(value, torch.Tensor):
+            return POINTERS[value.dtype]
+        if isinstance(value, int):
+            return "i32" if abs(value) < 1 << 31 else "i64"
+        assert isinstance(value, float), f"{name} of {kernel.__name__} is {value!r}"
+        return "fp32"
+
     for i, (parameter, value) in enumerate(zip(kernel.params, bound.arguments.values(), strict=True)):
         if parameter.is_constexpr or value is None:
             signature[parameter.name], constants[parameter.name] = "constexpr", value
-        elif isinstance(value, torch.Tensor):
-            signature[parameter.name] = POINTERS[value.dtype]
-            aligned[i,] = [["tt.divisibility", 16]]
-        elif isinstance(value, int):
-            signature[parameter.name] = "i32" if abs(value) < 1 << 31 else "i64"
-            if value % 16 == 0:
-                aligned[i,] = [["tt.divisibility", 16]]
         else:
-            assert isinstance(value, float), f"{parameter.name} of {kernel.__name__} is {value!r}"
-            signature[parameter.name] = "fp32"
+            signature[parameter.name] = described(parameter.name, value, (i,))
     source = ASTSource(kernel, signature, constants, aligned)
     return triton.compile(source, target=GPUTarget(*TARGETS[target]), options=options)

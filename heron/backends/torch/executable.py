@@ -15,6 +15,7 @@ from heron.backends.torch import capture
 from heron.backends.torch.device import compute_dtype, find_device, free_bytes
 from heron.backends.torch.inputs import Inputs, arrays
 from heron.backends.torch.plan import Plan, choice
+from heron.backends.torch.planes import planar
 from heron.backends.torch.replay import Replays
 from heron.backends.torch.state import StateStore
 from heron.backends.torch.step import DeviceAdapter, Step
@@ -43,7 +44,7 @@ class TorchExecutable(Executable):
         if options.threads and self.device.type == "cpu":
             torch.set_num_threads(options.threads)  # of the whole process: torch has no others
         self._plans: dict[tuple[str, tuple[str, ...]], Plan] = {}
-        self._weights = TorchWeights(self.device, self.dtype)
+        self._weights = TorchWeights(self.device, self.dtype, planar(self.device))
         try:
             for graph in self._graphs.values():
                 self._weights.load(graph)

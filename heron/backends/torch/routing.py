@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from heron.backends.torch.planes import Planes
 from heron.backends.torch.step import Step, kernel, matrix, weight
 from heron.backends.torch.weights import TILE, Matrix, product
 from heron.graph.graph import Node
@@ -72,7 +75,8 @@ def _many(rows: Tensor, ids: Tensor, experts: Matrix) -> Tensor:
     """Rows gathered by expert. How many each has is read back: one wait for the device."""
     order = ids.argsort()
     counts = functional.one_hot(ids, len(experts.data)).sum(0).tolist()
-    pairs = zip(rows[order].split(counts), experts.data.unbind(), strict=True)
+    stacked: Sequence[Tensor | Planes] = experts.data.unbind()
+    pairs = zip(rows[order].split(counts), stacked, strict=True)
     y = torch.cat([product(part, Matrix(data, experts.format)) for part, data in pairs if len(part)])
     return torch.empty_like(y).index_copy_(0, order, y)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable, Sequence
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heron.backends.torch.decode import DECODERS, dequantize
+from heron.backends.torch.planes import Planes
 from heron.checkpoint.tensor import Tensor as Stored
 from heron.graph.graph import Graph, Node, Weight
 from heron.quant.dequantize import dequantize as decode_on_host
@@ -27,17 +27,20 @@ PIECE = 1 << 26
 #: Ops whose first weight is a matrix.
 MULTIPLYING = ("embed", "linear", "expert_linear")
 
+Stores = TypeVar("Stores", Tensor, Planes)
+
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows of a matrix, or of a stack of them: numbers [..., out, in], or blocks of ``format``, uint8 [..., out, row bytes]."""
+    """Rows of a matrix, or of a stack of them: numbers [..., out, in], or blocks of ``format``, uint8 [..., out, row bytes] or planes."""
 
-    data: Tensor
+    data: Tensor | Planes
     format: Format | None = None
 
-    def numbers(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+    def numbers(self, raw: Tensor | Planes, dtype: torch.dtype) -> Tensor:
+        raw = raw.joined() if isinstance(raw, Planes) else raw
         return (raw if self.format is None else dequantize(self.format, raw)).to(dtype)
 
     def whole(self, dtype: torch.dtype) -> Tensor:
@@ -60,12 +63,12 @@ class Matrix:
     def width(self) -> int:
         """Numbers in a row."""
         stored = self.data.shape[-1]
-        return stored if self.format is None else stored // self.format.bytes * self.format.block
+        return stored if self.format is None or isinstance(self.data, Planes) else stored // self.format.bytes * self.format.block
 
 
 def product(x: Tensor, matrix: Matrix) -> Tensor:
     """x [..., in] times a matrix [out, in] -> [..., out], in x's type. Quantized rows are decoded tile by tile."""
-    if matrix.data.dtype == x.dtype:
+    if isinstance(matrix.data, Tensor) and matrix.data.dtype == x.dtype:
         return functional.linear(x, matrix.data)
     if x.requires_grad and not matrix.data.requires_grad and torch.is_grad_enabled():
         frozen: Tensor = FrozenProduct.apply(x, matrix)
@@ -74,7 +77,7 @@ def product(x: Tensor, matrix: Matrix) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
 
-def _tiles(matrix: Matrix) -> tuple[Tensor, ...]:
+def _tiles(matrix: Matrix) -> Sequence[Tensor | Planes]:
     return matrix.data.split(max(1, TILE // matrix.width))
 
 
@@ -103,10 +106,10 @@ def is_matrix(node: Node, i: int) -> bool:
 
 
 class TorchWeights:
-    """Each tensor is moved once, whatever the number of nodes and entries that use it."""
+    """Each tensor is moved once, whatever the number of nodes and entries that use it. Matrices in the formats ``planar`` become planes."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
-        self._device, self._dtype = device, dtype
+    def __init__(self, device: torch.device, dtype: torch.dtype, planar: Container[str] = ()) -> None:
+        self._device, self._dtype, self._planar = device, dtype, planar
         self._matrices: dict[int, tuple[Stored, Matrix]] = {}  # the tensor is kept so that its id stays its own
         self._numbers: dict[int, tuple[Stored, Tensor]] = {}
         self._derived: dict[Hashable, Tensor] = {}
@@ -139,6 +142,9 @@ class TorchWeights:
 
     def _matrix(self, tensor: Stored) -> Matrix:
         format = tensor.format
+        if format.name in self._planar:
+            planes = self._moved(tensor, Planes.empty(format, (tensor.n_rows, tensor.row_length), self._device))
+            return Matrix(planes.of(tensor.shape), format)
         if format.name in DECODERS:
             raw = self._moved(tensor, torch.empty(tensor.n_rows, tensor.row_bytes, dtype=torch.uint8, device=self._device))
             return Matrix(raw.reshape(*tensor.shape[:-1], -1), format)
@@ -148,12 +154,12 @@ class TorchWeights:
         return Matrix(numbers.reshape(tensor.shape))
 
     @staticmethod
-    def _moved(tensor: Stored, to: Tensor) -> Tensor:
+    def _moved(tensor: Stored, to: Stores) -> Stores:
         """The tensor's rows in ``to``: as bytes, or as numbers of its type."""
         step = max(1, PIECE // (4 * tensor.row_length))
         for start in range(0, tensor.n_rows, step):
             rows = np.array(tensor.rows(start, min(tensor.n_rows, start + step)), order="C")  # own memory: what is mapped is read-only
-            if to.dtype == torch.uint8:
+            if isinstance(to, Planes) or to.dtype == torch.uint8:
                 piece = torch.from_numpy(rows)
             elif tensor.format.name in PLAIN:
                 piece = torch.from_numpy(rows).view(PLAIN[tensor.format.name])
@@ -164,9 +170,8 @@ class TorchWeights:
 
     @property
     def nbytes(self) -> int:
-        held = [matrix.data for _, matrix in self._matrices.values()] + [numbers for _, numbers in self._numbers.values()]
-        held += self._derived.values()
-        return sum(prod(data.shape) * data.itemsize for data in held)
+        held = [numbers for _, numbers in self._numbers.values()] + list(self._derived.values())
+        return sum(matrix.data.nbytes for _, matrix in self._matrices.values()) + sum(data.nbytes for data in held)
 
     def clear(self) -> None:
         self._matrices.clear()
