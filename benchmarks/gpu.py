@@ -89,7 +89,7 @@ class Bench:
         self.limits: list[Limits] = []
         self.peer: Transformers | None = None
         if not options.alone:
-            how = {"backend": "eager"} if options.tiny else {"mode": "reduce-overhead", "fullgraph": True}
+            how = {"fullgraph": True} | ({"backend": "eager"} if options.tiny else {"mode": "reduce-overhead"})
             self.peer = Transformers(shape, options.device, how)
 
     def rows(self, format: str) -> Iterator[Row | Trace]:
@@ -149,6 +149,7 @@ class Bench:
                     if engine is heron:
                         row.failed = str(error).splitlines()[0]
                         return row
+                    engine.__exit__()  # what it has of its cache
             for done in range(self.options.rounds):
                 limits = self._limits()
                 for engine in engines:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,14 @@ class Engine(ABC):
         """Seconds of a prompt of so many tokens, up to the token after it."""
 
     @abstractmethod
-    def room(self, batch: int, context: int, steps: int) -> AbstractContextManager[Any]:
-        """Makes and lets go of a cache for so many sequences, which hold so many tokens, and will decode so many."""
+    def room(self, batch: int, context: int, steps: int) -> Engine:
+        """Make a cache for so many sequences, which hold so many tokens, and will decode so many; ``with`` lets it go."""
+
+    def __enter__(self) -> Engine:
+        return self
+
+    @abstractmethod
+    def __exit__(self, *_: object) -> None: ...
 
     @abstractmethod
     def decode(self, steps: int) -> float:
@@ -75,9 +80,6 @@ class Heron(Engine):
         self._sequences, self._last = [Sequence(cache) for _ in range(batch)], None
         if context:  # how fast keys and values are read does not depend on what they are
             next_step([(sequence, [0] * context, ()) for sequence in self._sequences])
-        return self
-
-    def __enter__(self) -> Heron:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -146,7 +148,7 @@ class Transformers(Engine):
         self._compiled = torch.compile(self._model.forward, **how)
         self._cache: Any = None
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def prefill(self, tokens: int) -> float:
         prompt = torch.randint(0, self._config.vocab_size, (1, tokens), device=self._device)
         cache = self._cache_of(config=self._config, max_cache_len=tokens)
@@ -155,7 +157,7 @@ class Transformers(Engine):
         self._model(prompt, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1].argmax().item()
         return time.perf_counter() - begin
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def room(self, batch: int, context: int, steps: int) -> Transformers:
         self._cache = self._cache_of(config=self._config, max_cache_len=context + steps)
         self._tokens = torch.zeros(batch, 1, dtype=torch.long, device=self._device)
@@ -166,15 +168,12 @@ class Transformers(Engine):
             self._model(prompt, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
         return self
 
-    def __enter__(self) -> Transformers:
-        return self
-
     def __exit__(self, *_: object) -> None:
         self._cache = None
         if torch.device(self._device).type == "cuda":
             torch.cuda.empty_cache()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, steps: int) -> float:
         synchronize(self._device)
         begin = time.perf_counter()

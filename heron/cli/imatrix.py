@@ -11,6 +11,7 @@ from heron.checkpoint.imatrix import ImportanceMatrix, write_imatrix
 from heron.cli.opening import open_model
 from heron.cli.prompt import note
 from heron.cli.reading import read_corpus, reading_bar
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.evaluate.imatrix import collect
 from heron.evaluate.windows import WINDOW, windows
 from heron.graph.passes.observe import observe
@@ -23,8 +24,10 @@ def imatrix(
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Tokens of a window.")] = WINDOW,
     chunks: Annotated[int | None, typer.Option(help="Read so many windows at most.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
 ) -> None:
     """Read texts with a model, and write how much each column of its matrices matters: an importance matrix.
 
@@ -36,7 +39,9 @@ def imatrix(
     heron quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M --imatrix model.imatrix.gguf
     """
     corpus = read_corpus(text)
-    loaded = open_model(model, backend=backend, device=device, threads=threads, ctx_size=ctx_size, rewrite=observe)
+    loaded = open_model(
+        model, backend=backend, device=device, gpu=gpu, gpu_layers=gpu_layers, threads=threads, ctx_size=ctx_size, rewrite=observe
+    )
     try:
         parts = windows(loaded, corpus, ctx_size, chunks)
         matrix = ImportanceMatrix(datasets=[str(file) for file in text], chunk_size=len(parts[0].tokens))

@@ -13,6 +13,7 @@ from rich.table import Table
 from heron.cli.info import printable
 from heron.cli.opening import open_model
 from heron.cli.reading import read_corpus, reading_bar
+from heron.cli.where import Backend, Device, Gpu, GpuLayers
 from heron.evaluate.perplexity import Measured, measure
 from heron.evaluate.windows import WINDOW, windows
 
@@ -26,8 +27,10 @@ def perplexity(
     threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     activations: Annotated[str, typer.Option(help="In products with quantized weights: int8, or f32 (exact, slower).")] = "int8",
-    backend: Annotated[str, typer.Option(help="auto, native, torch or reference.")] = "auto",
-    device: Annotated[str, typer.Option(help="Where torch computes: cuda:0, xpu, mps, cpu; auto: a GPU where there is one.")] = "auto",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    gpu: Gpu = None,
+    gpu_layers: GpuLayers = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how well a model predicts texts, so that a quantization can be chosen by what it loses.
@@ -42,8 +45,8 @@ def perplexity(
     heron perplexity model.gguf text.txt --chunks 20 --json
     """
     corpus = read_corpus(text)
-    options: dict[str, Any] = {"backend": backend, "device": device, "threads": threads, "ctx_size": ctx_size}
-    options |= {"kv_dtype": kv_dtype, "activations": activations}
+    options: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
+    options |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype, "activations": activations}
     loaded = open_model(model, **options)
     base = None
     try:
