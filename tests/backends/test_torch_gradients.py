@@ -11,7 +11,7 @@ import torch
 from gradients import assert_equal, expected_gradients, gradients, joined, loss_of, prompts
 from tiny_models import EVERY, make
 
-from heron.backends.torch import chunked
+from heron.backends.torch import recurrent
 from heron.backends.torch.training import trainable
 
 
@@ -39,7 +39,7 @@ def test_sizes_of_chunks_change_nothing(name: str, tmp_path: Path, monkeypatch: 
     model = trainable(made.folder)
     expected = gradients(model, tokens)
     for size in (1, 8, 33):
-        monkeypatch.setattr(chunked, "CHUNK", size)
+        monkeypatch.setattr(recurrent, "CHUNK", size)
         assert_equal(gradients(model, tokens), expected)
 
 

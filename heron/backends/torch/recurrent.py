@@ -2,16 +2,19 @@
 
 Sequences with equally many tokens advance side by side, by chunks whose tokens are computed together. A sequence resumes from its
 ``slot_read`` (0: from nothing) and its state is saved in each ``slot_write`` after as many of its tokens as ``slot_offset`` says.
+Nodes without a state begin from nothing and save nothing; nothing is written in place that a gradient needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from heron.backends.reference.attention import refuse_trees
 from heron.backends.torch.step import Step, given, kernel, weight
@@ -29,24 +32,27 @@ Due = dict[int, list[tuple[Tensor | None, Tensor]]]
 
 
 class Slots:
-    """A field's slots in a step. Writes wait for ``finish``: one sequence may write the slot that another reads."""
+    """A field's slots in a step, where a node has any. Writes wait for ``finish``: one sequence may write the slot that another reads."""
 
-    def __init__(self, step: Step, node: Node, field: str) -> None:
+    def __init__(self, step: Step, node: Node, field: str, shape: tuple[int, ...]) -> None:
         refuse_trees(step.batch, node.op)
-        self._step, self._store = step, step.field(node.writes[0], field)
+        self._step, self._shape = step, shape
+        self._store = step.field(node.writes[0], field) if node.writes else None
         self._saved: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, part: Part) -> Tensor:
         """[G, *shape] what the sequences resume from."""
+        if self._store is None:
+            return torch.zeros(len(part.sequences), *self._shape, device=self._step.device)
         slots = self._step.inputs.slot_read[part.which]
         states = self._store.read(slots, torch.float32)
-        return torch.where((slots > 0).reshape(-1, *(1,) * len(self._store.shape)), states, 0)
+        return torch.where((slots > 0).reshape(-1, *(1,) * len(self._shape)), states, 0)
 
     def due(self, part: Part) -> Due:
         """After how many tokens the sequences are saved."""
         batch, inputs = self._step.batch, self._step.inputs
         found: Due = {}
-        if not batch.slot_write.size:
+        if self._store is None or not batch.slot_write.size:
             return found
         slots, offsets = batch.slot_write[part.sequences], batch.slot_offset[part.sequences]
         if (offsets == offsets[0]).all():  # a null slot among them may be written to
@@ -66,13 +72,15 @@ class Slots:
 
     def finish(self) -> None:
         for slots, states in self._saved:
+            assert self._store is not None
             self._store.write(slots, states)
 
 
 @kernel("causal_conv")
 def causal_conv(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
-    taps, bias, slots = given(step, node, 0), weight(step, node, 1), Slots(step, node, "window")  # [C, K]
+    taps, bias = given(step, node, 0), weight(step, node, 1)  # [C, K]
     y, before = torch.zeros_like(x), taps.shape[1] - 1
+    slots = Slots(step, node, "window", (before, len(taps)))
     for part in equally_long(step):
         at, n, due = part.at, part.tokens.shape[1], slots.due(part)
         full = torch.cat([slots.begin(part), x[at].float()], 1)  # [G, K-1+n, C]
@@ -88,9 +96,9 @@ def causal_conv(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
 Advance = Callable[..., tuple[Tensor, Tensor]]
 
 
-def _scan(step: Step, node: Node, out: Tensor, advance: Advance, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Every token's output, like ``out``, with states loaded and saved."""
-    slots, y = Slots(step, node, "matrix"), torch.empty_like(out)
+def _scan(step: Step, node: Node, shape: tuple[int, ...], out: Tensor, advance: Advance, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Every token's output, like ``out``, with states of this shape loaded and saved."""
+    slots, y = Slots(step, node, "matrix", shape), torch.empty_like(out)
     for part in equally_long(step):
         state, due = slots.begin(part), slots.due(part)
         given_here, outputs = [x[part.at].float() for x in inputs], []
@@ -126,10 +134,13 @@ def selective_scan(step: Step, node: Node, x: Tensor, dt: Tensor, write: Tensor,
         taken = dt[..., None] * x  # [G, L, H, P]
         if rate.shape[1] > 1 or x.shape[1] == 1:
             write, read = (each.repeat_interleave(share, 2) for each in (write, read))
-            return _by_doubling(state, torch.exp(dt[..., None] * rate)[..., None, :], taken, write, read)
+            spans = (state, torch.exp(dt[..., None] * rate)[..., None, :], taken, write, read)
+            if torch.is_grad_enabled():  # computed once more for the gradient, which would keep the states of all spans
+                return cast("tuple[Tensor, Tensor]", checkpoint(_by_doubling, *spans, use_reentrant=False, preserve_rng_state=False))
+            return _by_doubling(*spans)
         return _by_matrices(state, dt * rate[:, 0], taken.transpose(1, 2), write.transpose(1, 2), read.transpose(1, 2))
 
-    return _scan(step, node, x, advance, x, dt, write, read)
+    return _scan(step, node, (*x.shape[1:], write.shape[-1]), x, advance, x, dt, write, read)
 
 
 def _by_doubling(state: Tensor, decay: Tensor, taken: Tensor, write: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +180,7 @@ def delta_rule(step: Step, node: Node, q: Tensor, k: Tensor, v: Tensor, g: Tenso
         q, k = (each.repeat_interleave(share, 2).transpose(1, 2) for each in (q, k))  # [G, H, L, Dk]
         return (_delta if v.shape[1] == 1 else _deltas)(state, q, k, v.transpose(1, 2), g, beta.transpose(1, 2)[..., None])
 
-    return _scan(step, node, v, advance, q, k, v, g, beta)
+    return _scan(step, node, (v.shape[1], k.shape[-1], v.shape[-1]), v, advance, q, k, v, g, beta)
 
 
 def _delta(state: Tensor, q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

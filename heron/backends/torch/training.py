@@ -20,7 +20,6 @@ from heron.backends.batch import Batch
 
 # The kernel modules register their kernels when they are imported.
 from heron.backends.torch import attention, core, recurrent, routing  # noqa: F401
-from heron.backends.torch.chunked import CHUNKED
 from heron.backends.torch.device import DTYPES, compute_dtype, find_device
 from heron.backends.torch.inputs import Inputs, arrays
 from heron.backends.torch.parameters import Held, Merged, TrainedWeights, matching, place, trainable_weights, with_changed
@@ -213,4 +212,4 @@ def _latent_attend(step: Step, node: Node, *inputs: Tensor) -> tuple[Tensor, ...
 
 
 #: The kernels of graphs without states.
-TRAINING: dict[str, Kernel] = {**KERNELS, **CHUNKED, "latent_attend": _latent_attend}
+TRAINING: dict[str, Kernel] = {**KERNELS, "latent_attend": _latent_attend}
