@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +32,7 @@ class Sampling:
     def greedy(self) -> NDArray[np.bool_]:
         """[R] which rows take the likeliest."""
         return self.temperature == 0
+
+    def of(self, rows: NDArray[np.intp]) -> Sampling:
+        """Of these rows alone."""
+        return Sampling(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})

@@ -1,7 +1,8 @@
 """Choosing tokens on the device, by torch's ops: the steps of heron/engine/candidates.py that most requests take, for all rows at once.
 
-A row's candidates are put in falling order (the lower id first among equals) by one integer key each, as many of them as ``top_k`` leaves.
-From there on it is computed in f64, where the device has it, as on the host. Nothing here waits for the device.
+Where Triton compiles for the device, one kernel does it (triton/sampling.py). Torch's ops put a row's candidates in falling order (the
+lower id first among equals) by one integer key each, as many of them as ``top_k`` leaves; from there on it is computed in f64, where the
+device has it, as on the host. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heron.backends.sampling import ROUNDING, Sampling
+from heron.backends.torch.triton.launch import usable
 
 _WORD = 0xFFFFFFFF
 
@@ -19,15 +21,29 @@ _WORD = 0xFFFFFFFF
 def choose(logits: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
     """Logits [R, V] -> tokens int32 [R], -1 where none may come, and their log-probabilities f32 [R] by the model's own distribution."""
     x = logits.float()
-    rows = np.arange(len(how.top_k))
     allowed = _without(x, how.barred)
-    tokens = allowed.argmax(-1)  # the first among equals
-    drawn = rows[~how.greedy]
-    if len(drawn):
-        at = _sent(drawn, x.device)
-        tokens = tokens.index_copy(0, at, _pick(allowed if len(drawn) == len(rows) else allowed[at], how, drawn))
+    tokens = (_by_triton if usable(x.device) else _by_torch)(allowed, how)
     logprobs = x.gather(-1, tokens[:, None])[:, 0] - x.logsumexp(-1)
     return torch.where(allowed.amax(-1) > -torch.inf, tokens, -1).int(), logprobs
+
+
+def _by_torch(x: Tensor, how: Sampling) -> Tensor:
+    """Tokens int64 [R]."""
+    tokens, drawn = x.argmax(-1), np.flatnonzero(~how.greedy)  # the first among equals
+    if not len(drawn):
+        return tokens
+    at = _sent(drawn, x.device)
+    return tokens.index_copy(0, at, _pick(x if len(drawn) == len(x) else x[at], how.of(drawn)))
+
+
+def _by_triton(x: Tensor, how: Sampling) -> Tensor:
+    """Tokens int64 [R]. The likeliest is the first one by top_k."""
+    from heron.backends.torch.triton.sampling import pick
+
+    top_k, bounds, logs = _bounds(how, x.shape[-1])
+    settings = np.stack([np.where(how.greedy, np.inf, bounds), logs, np.where(how.greedy, 1, np.maximum(how.temperature, 1e-30))])
+    k = np.where(how.greedy, 1, top_k).astype(np.int32)
+    return pick(x, _sent(k, x.device), _sent(settings.astype(np.float32), x.device), _sent(_counters(how), x.device)).long()
 
 
 def _sent(array: NDArray[np.generic], device: torch.device) -> Tensor:
@@ -43,14 +59,24 @@ def _without(x: Tensor, barred: NDArray[np.int64]) -> Tensor:
     return x.index_put(where, torch.full((), -torch.inf, device=x.device))
 
 
-def _pick(x: Tensor, how: Sampling, rows: NDArray[np.int64]) -> Tensor:
-    """int64 [N]: a token for each row of x [N, V], which are those ``rows`` of the step."""
+def _bounds(how: Sampling, vocab: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """What top_k, top_p and min_p compare with: a count, a sum of probabilities, a difference of logits. What is off keeps all."""
+    top_k = np.where(how.top_k > 0, np.minimum(how.top_k, vocab), vocab)
+    logs = np.log(how.min_p, where=how.min_p > 0, out=np.full(len(how.min_p), -np.inf))
+    return top_k, np.where(how.top_p < 1, how.top_p - ROUNDING, np.inf), logs
+
+
+def _counters(how: Sampling) -> NDArray[np.int64]:
+    """[3, R] what a row's random number depends on."""
+    return np.stack([how.seed.view(np.int64), how.sample, how.position])
+
+
+def _pick(x: Tensor, how: Sampling) -> Tensor:
+    """int64 [R]: a token for each row of x [R, V], none of them greedy."""
     wide = torch.float32 if x.device.type in ("mps", "xpu") else torch.float64
-    top_k = np.where(how.top_k[rows] > 0, np.minimum(how.top_k[rows], x.shape[-1]), x.shape[-1])
-    logs = np.log(how.min_p[rows], where=how.min_p[rows] > 0, out=np.full(len(rows), -np.inf))
-    bounds = np.where(how.top_p[rows] < 1, how.top_p[rows] - ROUNDING, np.inf)
-    settings = np.stack([top_k, bounds, logs, how.temperature[rows]])
-    k, p, log_min, temperature = _sent(settings.astype(np.float64 if wide == torch.float64 else np.float32), x.device)[:, :, None]
+    top_k, bounds, logs = _bounds(how, x.shape[-1])
+    settings = np.stack([top_k, bounds, logs, how.temperature]).astype(np.float64 if wide == torch.float64 else np.float32)
+    k, p, log_min, temperature = _sent(settings, x.device)[:, :, None]
 
     ids, falling = _falling(x, int(top_k.max()))
     falling = falling.to(wide)
@@ -63,7 +89,7 @@ def _pick(x: Tensor, how: Sampling, rows: NDArray[np.int64]) -> Tensor:
     share = _share((falling - falling[:, :1]) / temperature, keep)
     by_id = ids.argsort(-1)
     total = share.gather(-1, by_id).cumsum(-1)
-    passed = (total <= _uniform(how, rows, x.device, wide)[:, None] * total[:, -1:]) & (total < total[:, -1:])
+    passed = (total <= _uniform(how, x.device, wide)[:, None] * total[:, -1:]) & (total < total[:, -1:])
     return ids.gather(-1, by_id.gather(-1, passed.sum(-1, keepdim=True)))[:, 0]
 
 
@@ -94,9 +120,9 @@ def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor
     return c0, c1, c2, c3
 
 
-def _uniform(how: Sampling, rows: NDArray[np.int64], device: torch.device, wide: torch.dtype) -> Tensor:
-    """[N] in [0, 1), of 53 random bits: heron/engine/random.py."""
-    seed, sample, position = _sent(np.stack([how.seed[rows].view(np.int64), how.sample[rows], how.position[rows]]), device)
+def _uniform(how: Sampling, device: torch.device, wide: torch.dtype) -> Tensor:
+    """[R] in [0, 1), of 53 random bits: heron/engine/random.py."""
+    seed, sample, position = _sent(_counters(how), device)
     counter = (position & _WORD, position >> 32 & _WORD, sample & _WORD, torch.zeros_like(sample))
     words = philox4x32(counter, (seed & _WORD, seed >> 32 & _WORD))
     return ((words[0] << 21) ^ (words[1] >> 11)).to(wide) * 2.0**-53
