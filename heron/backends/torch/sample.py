@@ -7,6 +7,9 @@ device has it, as on the host. Nothing here waits for the device.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,9 +25,14 @@ def choose(logits: Tensor, how: Sampling) -> tuple[Tensor, Tensor]:
     """Logits [R, V] -> tokens int32 [R], -1 where none may come, and their log-probabilities f32 [R] by the model's own distribution."""
     x = logits.float()
     allowed = _without(x, how.barred)
-    tokens = (_by_triton if usable(x.device) else _by_torch)(allowed, how)
+    tokens = _way(x.device)(allowed, how)
     logprobs = x.gather(-1, tokens[:, None])[:, 0] - x.logsumexp(-1)
     return torch.where(allowed.amax(-1) > -torch.inf, tokens, -1).int(), logprobs
+
+
+@cache
+def _way(device: torch.device) -> Callable[[Tensor, Sampling], Tensor]:
+    return _by_triton if usable(device) else _by_torch
 
 
 def _by_torch(x: Tensor, how: Sampling) -> Tensor:

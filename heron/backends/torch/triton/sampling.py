@@ -1,9 +1,9 @@
 """A token for each row of logits, without sorting them: a program a row.
 
-The steps that narrow (top_k, top_p, min_p) leave a beginning of the falling order, the lower id first among equals: all whose logit is above
-a threshold, and of those that equal it the ones up to an id. The threshold is found by bisection, over integers that grow as floats do.
-With a small ``top_k`` few are looked at: as many lanes as it says have a largest logit that is not below some bound, so that nothing below it is
-among the k largest, and what is not below is listed once. Probabilities are added up in f32, by each lane its own.
+The steps that narrow (top_k, top_p, min_p) leave a beginning of the falling order, the lower id first among equals: all whose logit is
+above a threshold, and of those that equal it the ones up to an id. The threshold is found by bisection, over integers that grow as floats.
+With a small ``top_k`` few are looked at: as many lanes as it says have a largest logit that is not below some bound, so that nothing below
+it is among the k largest, and what is not below is listed once. Probabilities are added up in f32, by each lane its own.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _shares(x_ptr, list_ptr, start, count, listed, threshold, last, top, log_min
     return ids, tl.where(kept, tl.exp((x - top) / temperature), 0.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def _pick(x_ptr, list_ptr, k_ptr, settings_ptr, counters_ptr, tokens_ptr, n, rows, LIMIT: tl.constexpr, BLOCK: tl.constexpr):
     """x f32[rows, n] -> a token. k[rows]; settings f32 [3, rows]: top_p (inf: off), log of min_p, temperature; counters i64 [3, rows]."""
     row = tl.program_id(0)
