@@ -33,14 +33,16 @@ from heron.models.registry import build_model
 class Again:
     """Records by keeping the function, which replays call."""
 
-    nbytes = 1000
-
     def __init__(self) -> None:
-        self.recorded, self.replayed = 0, 0
+        self.recorded, self.replayed, self.nbytes = 0, 0, 0
+
+    def clear(self) -> None:
+        self.nbytes = 0
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         function()
         self.recorded += 1
+        self.nbytes += 1000
 
         def replay() -> None:
             self.replayed += 1
@@ -217,16 +219,18 @@ def test_a_wider_table_is_another_recording(again: Again, monkeypatch: pytest.Mo
 
 
 def test_new_states_are_recorded_anew(model: Model, again: Again) -> None:
-    runner = parity.Runner(model, prepare)
-    assert runner.executable.memory()["buffers"] == again.nbytes
-    decode(runner, [[0], [0], [1, 2]])
-    held = runner.executable.memory()["buffers"]
-    assert again.recorded == 2 and held > again.nbytes
+    runner, held = parity.Runner(model, prepare), []
+    for steps in ([], [[0], [0]], [[1, 2]]):
+        decode(runner, steps)
+        held.append(runner.executable.memory()["buffers"])
+    assert again.recorded == 2 and held[0] == 0 and 1000 < held[1] < held[2] - 1000
     runner.executable.allocate({name: table.size + 1 for name, table in runner.tables.items()})
-    assert runner.executable.memory()["buffers"] == again.nbytes
+    assert runner.executable.memory()["buffers"] == 0
     runner.done = [0] * 3
     decode(runner, [[0], [0]])
-    assert again.recorded == 3 and again.nbytes < runner.executable.memory()["buffers"] < held
+    assert again.recorded == 3 and runner.executable.memory()["buffers"] == held[1]
+    runner.executable.close()
+    assert runner.executable.memory() == {"weights": 0, "state": 0, "buffers": 0}
 
 
 def test_other_outputs_are_recorded_apart(again: Again) -> None:

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron import _core
-from heron.backends.base import Adapter, Array, Done, Executable, Options, Placement, Result, StateGroup, Ticket
+from heron.backends.base import Adapter, Array, Done, Options, Placement, Result, Ticket
 from heron.backends.batch import Batch
+from heron.backends.graph_executable import GraphExecutable
 from heron.backends.native.lower import SYMBOLS, CoreValue, Fallback, Lowered, for_native, lower, runs_natively
 from heron.backends.native.weights import NativeWeights
-from heron.backends.reference.state import StateStore, state_groups
+from heron.backends.reference.state import StateStore
 from heron.backends.reference.step import KERNELS, AnyArray, Step
 from heron.backends.sampling import Sampling
 from heron.errors import BackendError, UnsupportedError
 from heron.graph.dims import resolve_shape
 from heron.graph.graph import Graph, Model, Weight
-from heron.graph.passes.tap import tap
 
 #: Ops whose only kernel is the reference's, here too: they call other ranks, run where an adapter is loaded, or measure.
 PYTHON_OPS = frozenset({"all_reduce", "all_gather", "lora", "squares", "expert_squares"})
@@ -31,28 +31,25 @@ BATCH_INTS = (
 )
 
 
-class NativeExecutable(Executable):
+class NativeExecutable(GraphExecutable[StateStore, Lowered, Adapter]):
     """A model on the CPU. Weights are packed in the background, which the first step need not wait for.
 
     States lie in numpy arrays, which both sides see.
     """
 
     def __init__(self, model: Model, placement: Placement, options: Options) -> None:
-        self.model, self.placement, self.options = model, placement, options
-        self._graphs = {name: for_native(graph, options.fuse) for name, graph in model.entries.items()}
+        super().__init__(model, options, {name: for_native(graph, options.fuse) for name, graph in model.entries.items()})
+        self.placement = placement
         try:
             self._runtime = _core.Runtime(options.threads or 0)
         except RuntimeError as error:  # HERON_ISA names what this CPU does not run
             raise BackendError(str(error)) from None
         self._weights = NativeWeights(self._runtime, options.repack, options.mlock)
         self._fields = self._declare_states()
-        self._states: StateStore | None = None
-        self._adapters: dict[int, Adapter] = {}
         self._reference_weights: dict[int, tuple[Weight, Array]] = {}
         self._check_fallbacks()
-        self._lowered: dict[tuple[str, tuple[str, ...]], Lowered] = {}
         for entry, graph in self._graphs.items():
-            self._lower(entry, tuple(graph.outputs))
+            self._ready(entry, graph.outputs)
         self._weights.start()
 
     @property
@@ -86,14 +83,15 @@ class NativeExecutable(Executable):
         if slow := sorted(ops - PYTHON_OPS):
             warnings.warn(f"{', '.join(slow)} run on the (slow) reference kernels: the native backend has none for them yet", stacklevel=4)
 
-    def _lower(self, entry: str, want: tuple[str, ...]) -> Lowered:
-        if entry not in self._graphs:
-            raise BackendError(f"this model has no entry {entry!r}; it has {', '.join(self._graphs)}")
-        key = (entry, want)
-        if key not in self._lowered:
-            graph: Graph = tap(self._graphs[entry], want)
-            self._lowered[key] = lower(graph, self._runtime, self._weights, self._fields, self.options.activations)
-        return self._lowered[key]
+    def _make_ready(self, graph: Graph) -> Lowered:
+        return lower(graph, self._runtime, self._weights, self._fields, self.options.activations)
+
+    def _adapted(self, adapter: Adapter) -> Adapter:
+        return adapter
+
+    def _bytes(self) -> tuple[int, int]:
+        kept = sum(array.nbytes for _, array in self._reference_weights.values())
+        return self._weights.nbytes + kept, self._runtime.arena_bytes
 
     @property
     def threads(self) -> int:
@@ -104,12 +102,6 @@ class NativeExecutable(Executable):
         """Those that run on reference kernels, whose products are numpy's; the core's kernels add up a row in one order."""
         return self._fallbacks
 
-    # States
-
-    @property
-    def state_groups(self) -> tuple[StateGroup, ...]:
-        return state_groups(self.model, self.options.kv_dtype)
-
     def allocate(self, units: Mapping[str, int]) -> None:
         self._states = states = StateStore(self.model, self.options.kv_dtype, dict(units))
         for i, group in enumerate(self._groups):
@@ -118,30 +110,13 @@ class NativeExecutable(Executable):
             data = states.fields[key].data
             self._runtime.set_field(i, data.reshape(len(data), -1).view(np.uint8))
 
-    def _stored(self) -> StateStore:
-        if self._states is None:
-            raise BackendError("allocate() comes first: the model's states have no room yet")
-        return self._states
-
-    def copy(self, group: str, source: int, destination: int) -> None:
-        self._stored().copy(group, source, destination)
-
-    def export(self, group: str, units: Iterable[int]) -> bytes:
-        return self._stored().export(group, units)
-
-    def import_(self, group: str, units: Iterable[int], data: bytes) -> None:
-        self._stored().import_(group, units, data)
-
     # Steps
 
     def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
         assert sample is None, "this backend does not sample"
-        lowered = self._lower(entry, tuple(want))
-        if self.model.states:
-            self._stored()
+        lowered = self._ready(entry, want)
         self._refuse_trees(entry, batch)
-        for group, source, destination in batch.copies:
-            self.copy(group, source, destination)
+        self._begin(entry, batch)
         symbols = batch.symbols
         roots = {value: np.empty(resolve_shape(value.shape, symbols), np.float32) for value in lowered.outputs}
         try:
@@ -204,32 +179,10 @@ class NativeExecutable(Executable):
             self._reference_weights[id(weight)] = (weight, weight.tensor.numpy())
         return self._reference_weights[id(weight)][1]
 
-    # The rest of the protocol
-
-    def load_adapter(self, id: int, adapter: Adapter) -> None:
-        if id < 1:
-            raise BackendError(f"adapter {id}: adapters are numbered from 1; 0 is none")
-        targets = {node.attrs["target"] for graph in self._graphs.values() for node in graph.nodes if node.op == "lora"}
-        if unknown := sorted(adapter.pairs.keys() - targets):
-            raise UnsupportedError(f"adapter {id} adapts {', '.join(unknown)}, which the model was not prepared to adapt")
-        self._adapters[id] = adapter
-
-    def drop_adapter(self, id: int) -> None:
-        self._adapters.pop(id, None)
-
-    def memory(self) -> dict[str, int]:
-        kept = sum(array.nbytes for _, array in self._reference_weights.values())
-        return {
-            "weights": self._weights.nbytes + kept,
-            "state": self._states.nbytes if self._states else 0,
-            "buffers": self._runtime.arena_bytes,
-        }
-
     def close(self) -> None:
-        self._lowered.clear()
+        super().close()
         self._weights.clear()
         self._reference_weights.clear()
-        self._states = None
 
 
 def _ints(array: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -18,6 +18,9 @@ class Capture(Protocol):
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:
         """What launches again all that the function launched. Raises RuntimeError where it cannot be recorded."""
 
+    def clear(self) -> None:
+        """All recordings have been let go."""
+
 
 def recorder(device: torch.device) -> Capture | None:
     """What records on the device; None where nothing does."""
@@ -29,7 +32,10 @@ class CudaCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._device, self._stream = device, torch.cuda.Stream(device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self.clear()
+
+    def clear(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()  # torch ends a pool with its last graph
         self.nbytes = 0
 
     def capture(self, function: Callable[[], None]) -> Callable[[], None]:

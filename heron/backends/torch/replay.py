@@ -160,3 +160,4 @@ class Replays:
         """Let all recordings go: what they read or write has moved."""
         self._recordings.clear()
         self._results.clear()
+        self._capture.clear()
