@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import parity
@@ -38,11 +40,17 @@ def gradients(model: TrainableModel, tokens: torch.Tensor) -> Gradients:
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def expected_gradients(made: parity.Tiny, tokens: torch.Tensor, folder: Path) -> Gradients:
+def of_logits(hf: Any, tokens: torch.Tensor) -> torch.Tensor:
+    return loss_of(hf(tokens, use_cache=False).logits, tokens)
+
+
+def expected_gradients(
+    made: parity.Tiny, tokens: torch.Tensor, folder: Path, loss: Callable[[Any, torch.Tensor], torch.Tensor] = of_logits
+) -> Gradients:
     """transformers' gradients under canonical names. Layouts are affine maps: what they make of a folder of gradients, less what
     they make of zeros, are the gradients in GGUF's layout."""
     hf = copy.deepcopy(made.hf)
-    loss_of(hf(tokens, use_cache=False).logits, tokens).backward()
+    loss(hf, tokens).backward()
     shown = []
     for name in ("gradients", "zeros"):
         with torch.no_grad():

@@ -9,6 +9,7 @@ import parity
 import pytest
 import torch
 from gradients import assert_equal, expected_gradients, gradients, joined, loss_of, prompts
+from tiny_encoders import BERTS
 from tiny_models import EVERY, make
 
 from heron.backends.torch import recurrent
@@ -31,6 +32,18 @@ def test_gradients_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 def test_gradients_of_delta_nets(tmp_path: Path) -> None:
     """Another seed than elsewhere: with that one rounding is amplified so that transformers' gradients in f32 and in f64 differ by 1e-4."""
     check(parity.tiny(EVERY["qwen3next"](), tmp_path / "model", seed=1), tmp_path)
+
+
+@pytest.mark.parametrize("name", BERTS)
+def test_gradients_of_encoders(name: str, tmp_path: Path) -> None:
+    made, tokens = make(name, tmp_path / "model"), prompts()
+    model = trainable(made.folder)
+    mixed = torch.randn(*tokens.shape, made.hf.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    expected = expected_gradients(made, tokens, tmp_path, lambda hf, tokens: (hf(tokens).last_hidden_state * mixed).sum())
+    (model.outputs(tokens, want=("hidden",))["hidden"] * mixed).sum().backward()
+    got = joined({n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None}, expected)
+    assert expected.keys() - got.keys() <= {"token_types.weight"}  # of which the file stores more rows than the model uses
+    assert_equal(got, {n: grad for n, grad in expected.items() if n in got})
 
 
 @pytest.mark.parametrize("name", ["qwen3next", "mamba", "mamba2", "mamba2-limited"])

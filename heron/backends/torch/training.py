@@ -89,12 +89,13 @@ class TrainableModel(nn.Module):
             raise UnsupportedError(f"held {held!r} is not one of f32, bf16")
         model = build_model(checkpoint)
         self.vocab_size = model.vocab_size
-        graph = stateless(model)
+        entry = "forward" if "forward" in model.entries else "encode"
+        graph = stateless(model, entry)
         patterns = train if train is not None else () if lora else ("*",)
         self._trained = self._parameters_of(graph, patterns, DTYPES[held])
         self._pairs = self._adapters_of(graph, lora) if lora else {}
         if self._pairs:
-            graph = stateless(attach(model, self._pairs.keys()))
+            graph = stateless(attach(model, self._pairs.keys()), entry)
         self._graph = graph
         self._found = graph.weights()
         self._weights = TrainedWeights(self.device, self.dtype, self._trained)
@@ -147,7 +148,9 @@ class TrainableModel(nn.Module):
         return self.outputs(tokens, query_start)["logits"]
 
     def outputs(self, tokens: Any, query_start: Any = None, want: Iterable[str] = ("logits",)) -> dict[str, Tensor]:
-        """As ``forward``, for each output or mark in ``want``: ``hidden:2`` is the residual stream behind two layers."""
+        """As ``forward``, for each output or mark in ``want``: ``hidden:2`` is the residual stream behind two layers, ``pooled`` an
+        encoder's vector of each sequence [B, hidden].
+        """
         ids = self._checked(tokens)
         batch = _whole(ids, query_start, adapter=1 if self._pairs else 0)
         graph, parts = self._segments(tuple(want))
