@@ -70,6 +70,20 @@ def learn(model: TrainableModel, tokens: Tensor, steps: int, rate: float) -> lis
     return losses
 
 
+def learn_from(model: TrainableModel, tokens: Tensor) -> list[int]:
+    """Compute gradients; the sizes of the values that were kept for them, but for what layers keep of their own."""
+    kept: list[int] = []
+
+    def note(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        loss = loss_of(model(tokens), tokens)
+    loss.backward()
+    return kept
+
+
 def encoded(checkpoint: Checkpoint, format: str, path: Path) -> tuple[Path, Path]:
     """Two files: matrices in this format, and the numbers that these mean."""
     stored = {
@@ -116,17 +130,9 @@ def test_frozen_encoded_weights_pass_gradients_on(name: str, format: str, tmp_pa
                 parameter.add_(torch.randn_like(parameter) * 0.1)
         shapes = [tensor.shape for tensor in model.checkpoint.tensors.values() if len(tensor.shape) > 1]
         sizes = {prod(shape) for shape in shapes} | {prod(shape[-2:]) for shape in shapes}  # of matrices and of single experts
-        kept: set[int] = set()
-
-        def note(x: Tensor, kept: set[int] = kept) -> Tensor:
-            kept.add(x.numel())
-            return x
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-            loss = loss_of(model(tokens), tokens)
-        loss.backward()
+        kept = learn_from(model, tokens)
         if file == files[0]:
-            assert not {size for size in kept & sizes if size % 23}
+            assert not {size for size in sizes.intersection(kept) if size % 23}
         found.append({n: p.grad.numpy() for n, p in model.named_parameters()})
     assert sum(".lora_b" in name for name in found[0]) > 4
     assert_equal(*found)
@@ -152,6 +158,15 @@ def test_a_ragged_batch_is_a_padded_one_without_what_pads(name: str, tmp_path: P
         logits.append(torch.cat(tuple(got)).detach().numpy())
     assert parity.difference(*logits) <= parity.TOLERANCE
     assert_equal(*found, tolerance=2e-4)  # each within 1e-4 of the exact ones
+
+
+def test_layers_forget_what_they_can_compute_again(tmp_path: Path) -> None:
+    folder, tokens = make("llama-linear", tmp_path).folder, prompts()
+    whole, bounds = (sum(learn_from(trainable(folder, recompute=recompute), tokens)) for recompute in (False, True))
+    assert bounds < 0.2 * whole
+    model = trainable(folder)
+    with torch.no_grad():
+        assert not model(tokens).requires_grad
 
 
 def test_hidden_states_for_distillation(tmp_path: Path) -> None:
