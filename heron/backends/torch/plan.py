@@ -17,7 +17,7 @@ from heron.graph.dims import Shape
 from heron.graph.graph import Graph, Node, Value
 
 #: Modules of heron/backends/torch/triton that register kernels; they are imported where Triton compiles for the device.
-TRITON_MODULES: tuple[str, ...] = ("ops_linear",)
+TRITON_MODULES: tuple[str, ...] = ("ops_attention", "ops_linear", "ops_rows")
 
 #: The kernel of a node; None where there is none.
 Choice = Callable[[Node], Kernel | None]
