@@ -57,6 +57,7 @@ def kv_write(step: Step, node: Node, key: Tensor, value: Tensor) -> tuple[Tensor
 
 @triton_kernel("latent_write")
 def latent_write(step: Step, node: Node, latent: Tensor, rope_key: Tensor) -> tuple[Tensor, ...]:
-    state, parts = node.writes[0], [x.reshape(len(x), 1, -1) for x in (latent, rope_key)]
-    cache.write(*parts, *(step.field(state, name).data for name in ("latent", "rope")), step.own(state))
+    state = node.writes[0]
+    latents, keys = step.field(state, "latent").data, step.field(state, "rope").data
+    cache.write(latent.reshape(len(latent), 1, -1), rope_key.reshape(len(latent), 1, -1), latents, keys, step.own(state))
     return ()
