@@ -20,9 +20,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -90,12 +91,15 @@ class Bench:
         self.peer: Transformers | None = None
         if not options.alone:
             how = {"fullgraph": True} | ({"backend": "eager"} if options.tiny else {"mode": "reduce-overhead"})
-            self.peer = Transformers(shape, options.device, how)
+            try:
+                self.peer = Transformers(shape, options.device, how)
+            except ImportError as error:
+                print(f"{name}: without transformers: {error}", file=sys.stderr)
 
     def rows(self, format: str) -> Iterator[Row | Trace]:
         try:
             heron = Heron(self.shape, format, self.options.device, self.options.backend)
-        except HeronError as error:
+        except (HeronError, KeyError) as error:
             yield Row(self.name, format, "all", failed=str(error))
             return
         try:
@@ -113,8 +117,21 @@ class Bench:
             if torch.device(self.options.device).type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _engines(self, heron: Heron) -> list[Engine]:
-        return [heron, *([self.peer] if self.peer else [])]
+    def _able(self, row: Row, heron: Heron, begin: Callable[[Engine], object]) -> list[Engine]:
+        """Those who can: ``begin`` is what is not timed. Why Heron cannot stands in the row, why the other cannot is said."""
+        able: list[Engine] = []
+        for engine in [heron, *([self.peer] if self.peer else [])]:
+            try:
+                begin(engine)
+                able.append(engine)
+            except Exception as error:  # out of memory, or a kernel that does not compile: there are other rows
+                engine.__exit__()
+                reason = (str(error).strip().splitlines() or [repr(error)])[0]
+                if engine is heron:
+                    row.failed = reason
+                    return []
+                print(f"{row.shape} {row.format}, {row.what}: {engine.name} cannot: {reason}", file=sys.stderr)
+        return able
 
     def _limits(self) -> Limits:
         self.limits.append(Limits.measured(self.options.device, self.options.tiny))
@@ -122,40 +139,30 @@ class Bench:
 
     def _prefill(self, heron: Heron, format: str, tokens: int) -> Row:
         row = Row(self.name, format, f"prefill {tokens}")
-        engines = self._engines(heron)
-        try:
-            for engine in engines:
-                engine.prefill(tokens)  # what is compiled or chosen at first use
+        if engines := self._able(row, heron, lambda engine: engine.prefill(tokens)):
             for _ in range(self.options.rounds):
                 limits = self._limits()
                 for engine in engines:
                     getattr(row, engine.name).append(tokens / engine.prefill(tokens))
                 row.of_limit.append(row.heron[-1] / tokens * heron.work.prefill(tokens, limits))
-        except (torch.OutOfMemoryError, HeronError) as error:
-            row.failed = str(error).splitlines()[0]
         return row
 
     def _decode(self, heron: Heron, format: str, batch: int) -> Row:
         row, steps, warm = Row(self.name, format, f"decode {batch}"), self.options.steps, 8
         context = self._context(batch)
         with ExitStack() as stack:
-            engines = []
-            for engine in self._engines(heron):
-                try:
-                    stack.enter_context(engine.room(batch, context, self.options.rounds * steps + warm))
-                    engine.decode(warm)
-                    engines.append(engine)
-                except (torch.OutOfMemoryError, HeronError) as error:
-                    if engine is heron:
-                        row.failed = str(error).splitlines()[0]
-                        return row
-                    engine.__exit__()  # what it has of its cache
-            for done in range(self.options.rounds):
-                limits = self._limits()
-                for engine in engines:
-                    getattr(row, engine.name).append(batch * steps / engine.decode(steps))
-                least = heron.work.decode(batch, context + warm + (done + 0.5) * steps, limits)
-                row.of_limit.append(row.heron[-1] / batch * least)
+
+            def begin(engine: Engine) -> None:
+                stack.enter_context(engine.room(batch, context, self.options.rounds * steps + warm))
+                engine.decode(warm)
+
+            if engines := self._able(row, heron, begin):
+                for done in range(self.options.rounds):
+                    limits = self._limits()
+                    for engine in engines:
+                        getattr(row, engine.name).append(batch * steps / engine.decode(steps))
+                    least = heron.work.decode(batch, context + warm + (done + 0.5) * steps, limits)
+                    row.of_limit.append(row.heron[-1] / batch * least)
         return row
 
     def _context(self, batch: int) -> int:
@@ -197,7 +204,7 @@ def parsed(args: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parsed()
-    shapes, facts = SHAPES | {"tiny": TINY}, list[dict[str, Any]]()
+    shapes, rows = SHAPES | {"tiny": TINY}, list[Row]()
     cuda = torch.device(options.device).type == "cuda"
     card = torch.cuda.get_device_name(options.device) if cuda else options.device
     print(f"{card}, torch {torch.__version__}{', figures mean nothing' if options.tiny else ''}\n")
@@ -213,8 +220,10 @@ def main() -> None:
                 if isinstance(row, Trace):
                     traces.append((name, format, row))
                 else:
-                    facts.append(row.facts())
+                    rows.append(row)
                     print("|", " | ".join(row.cells()), "|", flush=True)
+            if options.json:  # all of it so far: a run may be cut short
+                Path(options.json).write_text(json.dumps(facts(card, rows, [*limits, *bench.limits], traces), indent=1))
         limits += bench.limits
         del bench
     if limits:
@@ -226,14 +235,13 @@ def main() -> None:
             f"\n{name} {format}, decode 1: {trace.kernels:.0f} kernels a step, the device computed {trace.hidden:.1%} of the time; {waits}."
         )
         print("\n".join(f"  {taken * 1e6:9.1f} us  {kernel[:100]}" for kernel, taken in trace.most))
-    if options.json:
-        kept = [{"shape": name, "format": format, "hidden": trace.hidden, **asdict(trace)} for name, format, trace in traces]
-        with open(options.json, "w") as out:
-            json.dump(
-                {"card": card, "torch": torch.__version__, "limits": [asdict(each) for each in limits], "rows": facts, "traces": kept},
-                out,
-                indent=1,
-            )
+
+
+def facts(card: str, rows: list[Row], limits: list[Limits], traces: list[tuple[str, str, Trace]]) -> dict[str, Any]:
+    """All figures."""
+    kept = [{"shape": name, "format": format, "hidden": trace.hidden, **asdict(trace)} for name, format, trace in traces]
+    figures: dict[str, Any] = {"limits": [asdict(each) for each in limits], "rows": [row.facts() for row in rows], "traces": kept}
+    return {"card": card, "torch": torch.__version__} | figures
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Limits:
 
     @staticmethod
     def measured(device: str, tiny: bool) -> Limits:
-        nbytes, n = (1 << 24, 256) if tiny else (1 << 31, 8192)
+        nbytes, n = (1 << 24, 256) if tiny else (1 << 30, 8192)
         source = torch.ones(nbytes, dtype=torch.uint8, device=device)
         target = torch.empty_like(source)
         least = 0.02 if tiny else 0.2

@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import gpu
 import gpu_work
-from gpu_engines import InMemory, Transformers
+from gpu_engines import Heron, InMemory, Transformers
 from make_model import SHAPES, Shape
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +66,25 @@ def test_targets_are_the_rows_of_the_script() -> None:
     assert facts["target"] == {"of_limit": 0.85, "ratio": 2.0}
     assert facts["of_target"] == {"of_limit": pytest.approx(1.0), "ratio": pytest.approx(1.0)}
     assert row.cells()[3:] == ["20.0 (10.0 to 30.0)", "10.0 (10.0 to 10.0)", "2.00 (1.00 to 3.00)", "0.85 (0.80 to 0.90)", ">= 0.85, 2x"]
+
+
+def test_who_cannot_leaves_the_others(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row says why Heron cannot; without the peer there is a row all the same."""
+    line = "--tiny --device cpu --prefill 8 --batches 1 --context 8 --steps 2 --rounds 1"
+    bench = gpu.Bench("tiny", gpu.TINY, gpu.parsed(line.split()))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room\nfor that")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transformers, "decode", full)
+        prefill, decode, trace = bench.rows("BF16")
+    assert isinstance(trace, gpu_work.Trace) and "tiny BF16, decode 1: transformers cannot: no room\n" in capsys.readouterr().err
+    assert isinstance(prefill, gpu.Row) and isinstance(decode, gpu.Row)
+    assert len(prefill.ratios) == 1 and len(decode.heron) == 1 and not decode.ratios
+    monkeypatch.setattr(Heron, "prefill", full)
+    row = next(bench.rows("BF16"))
+    assert isinstance(row, gpu.Row) and row.failed == "no room" and row.cells()[3] == "no room"
 
 
 def test_waits_between_kernels() -> None:
