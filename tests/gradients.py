@@ -40,6 +40,20 @@ def gradients(model: TrainableModel, tokens: torch.Tensor) -> Gradients:
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def learn_from(model: TrainableModel, tokens: Tensor) -> list[int]:
+    """Compute gradients; the sizes of the values that were kept for them, but for what layers keep of their own."""
+    kept: list[int] = []
+
+    def note(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        loss = loss_of(model(tokens), tokens)
+    loss.backward()
+    return kept
+
+
 def of_logits(hf: Any, tokens: torch.Tensor) -> torch.Tensor:
     return loss_of(hf(tokens, use_cache=False).logits, tokens)
 

@@ -11,7 +11,7 @@ import parity
 import pytest
 import torch
 import transformers as tf
-from gradients import assert_equal, gradients, loss_of, prompts
+from gradients import assert_equal, gradients, learn_from, loss_of, prompts
 from tiny_models import DEEPSEEK, SMALL, make
 from torch import Tensor
 
@@ -68,20 +68,6 @@ def learn(model: TrainableModel, tokens: Tensor, steps: int, rate: float) -> lis
         optimizer.step()
         losses.append(loss.item())
     return losses
-
-
-def learn_from(model: TrainableModel, tokens: Tensor) -> list[int]:
-    """Compute gradients; the sizes of the values that were kept for them, but for what layers keep of their own."""
-    kept: list[int] = []
-
-    def note(x: Tensor) -> Tensor:
-        kept.append(x.numel())
-        return x
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        loss = loss_of(model(tokens), tokens)
-    loss.backward()
-    return kept
 
 
 def encoded(checkpoint: Checkpoint, format: str, path: Path) -> tuple[Path, Path]:
