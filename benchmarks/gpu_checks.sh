@@ -45,7 +45,7 @@ tested() {
 
 check tests torch "$python" -c 'import sys, torch, triton; d = torch.device(sys.argv[1]); print(torch.__version__, triton.__version__, torch.ones(2, device=d).sum())' "$device"
 tested tests kernels tests/backends -k 'triton and not compiles'
-tested tests torch-backend tests/backends/test_torch.py tests/backends/test_torch_capture.py tests/backends/test_torch_sampling.py
+tested tests torch-backend tests/backends/test_torch.py tests/backends/test_torch_capture.py tests/backends/test_torch_recurrent.py tests/backends/test_torch_sampling.py
 tested tests formats tests/backends/test_backend_formats.py -k torch
 tested tests divided tests/backends/test_pipeline.py tests/engine/test_divided.py
 tested tests families tests/backends/test_backend_families.py tests/models -k torch

@@ -82,7 +82,7 @@ class Inputs:
 
     def fill(self, found: Mapping[str, Ints]) -> None:
         """Send the arrays, in one copy. The host goes on: torch lets pinned memory be used again when it has been read."""
-        host = torch.empty(self._layout.size, dtype=torch.int32, pin_memory=self.buffer.device.type == "cuda")
+        host = torch.empty(self._layout.size, dtype=torch.int32, device="cpu", pin_memory=self.buffer.device.type == "cuda")
         numbers: Ints = host.numpy()
         numbers[...] = self._rest
         for name, array in found.items():

@@ -52,7 +52,7 @@ class _Coming:
     def __init__(self, values: Tensor) -> None:
         self._arrived: torch.cuda.Event | None = None
         cuda = values.device.type == "cuda"
-        self._host = torch.empty(values.shape, dtype=values.dtype, pin_memory=cuda).copy_(values, non_blocking=cuda)
+        self._host = torch.empty(values.shape, dtype=values.dtype, device="cpu", pin_memory=cuda).copy_(values, non_blocking=cuda)
         if cuda:
             self._arrived = torch.cuda.Event()
             self._arrived.record()
