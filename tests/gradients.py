@@ -40,11 +40,11 @@ def gradients(model: TrainableModel, tokens: torch.Tensor) -> Gradients:
     return {name: p.grad.numpy() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def learn_from(model: TrainableModel, tokens: Tensor) -> list[int]:
+def learn_from(model: TrainableModel, tokens: torch.Tensor) -> list[int]:
     """Compute gradients; the sizes of the values that were kept for them, but for what layers keep of their own."""
     kept: list[int] = []
 
-    def note(x: Tensor) -> Tensor:
+    def note(x: torch.Tensor) -> torch.Tensor:
         kept.append(x.numel())
         return x
 
