@@ -10,7 +10,7 @@ pytest.importorskip("triton")
 import torch
 from numpy.typing import NDArray
 from random_blocks import random_rows
-from test_backend_formats import model, outputs
+from test_backend_formats import VOCAB, Stored, model, outputs
 from torch import Tensor
 from triton_cases import TARGETS, compiles, interpreted
 
@@ -21,6 +21,10 @@ from heron.backends.torch.triton import experts
 from heron.backends.torch.triton.decode import decode
 from heron.backends.torch.triton.linear import DENSE_ROWS, TILES_OF_X, gated_linear, linear
 from heron.backends.torch.triton.tiles import TILES
+from heron.checkpoint.views import Const
+from heron.graph.builder import Builder
+from heron.graph.dims import P, T
+from heron.graph.graph import Model, Traits, Weight
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import FORMATS, Format
 
@@ -166,12 +170,44 @@ def test_experts(name: str, tokens: int, shared: bool) -> None:
 def test_a_graph_uses_them(name: str) -> None:
     made = model(FORMATS[name])
     meant = outputs(reference, made)
-    for n in (1, 40):
+    for n in (1, 12):
         got = outputs(on_torch, made, n)
         assert np.array_equal(got.pop("embed"), meant["embed"][:n], equal_nan=True)
         for op, values in got.items():
             size = np.abs(meant[op]).max(axis=0)
             assert (np.abs(values - meant[op][:n]) <= 2e-5 * size).all() or np.isnan(size).any(), op
+
+
+def fused(fmt: Format) -> Model:
+    """Products that are computed together: three with one x, some with a bias; gate and up, with and without."""
+    stored, b = Stored(fmt), Builder("forward")
+    tokens, _ = b.input("tokens", (T,), "i32"), b.input("positions", (P, T), "i32")
+    x = b.embed(tokens, Weight("x", Const(stored.rng.standard_normal((VOCAB, 2 * fmt.block)))))
+
+    def bias(n: int) -> Weight:
+        return Weight("bias", Const(stored.rng.standard_normal(n)))
+
+    parts = b.packed_linear(x, [stored(n, 2 * fmt.block) for n in (19, 5, 40)], [None, bias(5), bias(40)])
+    plain = b.gated_linear(x, [stored(19, 2 * fmt.block) for _ in range(2)], [None, None], "silu")
+    biased = b.gated_linear(x, [stored(19, 2 * fmt.block) for _ in range(2)], [bias(19), bias(19)], "gelu")
+    graph = b.finish(**{f"part{i}": part for i, part in enumerate(parts)}, plain=plain, biased=biased)
+    return Model("test", {"forward": graph}, 0, VOCAB, 0, Traits())
+
+
+@interpreted
+@pytest.mark.parametrize("name", ["Q4_0", "Q4_K"])
+def test_products_computed_together(name: str) -> None:
+    made = fused(FORMATS[name])
+    executable = on_torch.prepare(made)
+    assert {node.op for node in executable._graphs["forward"].nodes} >= {"packed_linear", "gated_linear"}
+    tensors = {id(w.tensor): w.tensor for node in made.entries["forward"].nodes for w in node.weights if w is not None}.values()
+    stored = sum(t.n_rows * t.row_bytes for t in tensors)
+    assert executable.memory()["weights"] == stored  # no matrix is there twice
+    meant = outputs(reference, made)
+    for n in (1, 20):
+        for op, values in outputs(on_torch, made, n).items():
+            size = np.abs(meant[op]).max(axis=0)
+            assert (np.abs(values - meant[op][:n]) <= 2e-5 * size).all(), op
 
 
 def _compiles(name: str, target: str, rows: int) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from heron.backends.torch.decode import DECODERS, dequantize
 from heron.backends.torch.planes import Planes
 from heron.checkpoint.tensor import Tensor as Stored
+from heron.checkpoint.views import Concat
 from heron.graph.graph import Graph, Node, Weight
 from heron.quant.dequantize import dequantize as decode_on_host
 from heron.quant.formats import Format
@@ -105,27 +106,43 @@ def is_matrix(node: Node, i: int) -> bool:
     return i < {"latent_attend": 2, "packed_linear": node.attrs.get("n", 0), "gated_linear": 2}.get(node.op, node.op in MULTIPLYING)
 
 
+def matrices_together(node: Node, formats: Container[str]) -> tuple[Weight, ...]:
+    """The node's matrices, where it multiplies by several of one format among these: then they are kept as one matrix. Else none."""
+    matrices = tuple(weight for weight in node.weights[: node.attrs["n"]] if weight) if node.op == "packed_linear" else ()
+    found = {weight.tensor.format.name for weight in matrices}
+    return matrices if len(found) == 1 and all(name in formats for name in found) else ()
+
+
 class TorchWeights:
     """Each tensor is moved once, whatever the number of nodes and entries that use it. Matrices in the formats ``planar`` become planes."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, planar: Container[str] = ()) -> None:
         self._device, self._dtype, self._planar = device, dtype, planar
-        self._matrices: dict[int, tuple[Stored, Matrix]] = {}  # the tensor is kept so that its id stays its own
+        # By the ids of tensors, which are kept so that these stay their own.
+        self._matrices: dict[tuple[int, ...], tuple[tuple[Stored, ...], Matrix]] = {}
         self._numbers: dict[int, tuple[Stored, Tensor]] = {}
         self._derived: dict[Hashable, Tensor] = {}
 
     def load(self, graph: Graph) -> None:
         """Move all that the graph's nodes use."""
         for node in graph.nodes:
-            for i, weight in enumerate(node.weights):
+            together = matrices_together(node, self._planar)
+            if together:
+                self.joined(together)
+            for i, weight in enumerate(node.weights[len(together) :], len(together)):
                 if weight is not None:
                     self.matrix(weight) if is_matrix(node, i) else self.numbers(weight)
 
     def matrix(self, weight: Weight) -> Matrix:
-        tensor = weight.tensor
-        if id(tensor) not in self._matrices:
-            self._matrices[id(tensor)] = (tensor, self._matrix(tensor))
-        return self._matrices[id(tensor)][1]
+        return self.joined((weight,))
+
+    def joined(self, weights: Sequence[Weight]) -> Matrix:
+        """Matrices of one format and width, each below the one before."""
+        tensors = tuple(weight.tensor for weight in weights)
+        key = tuple(map(id, tensors))
+        if key not in self._matrices:
+            self._matrices[key] = (tensors, self._matrix(tensors[0] if len(tensors) == 1 else Concat(tensors)))
+        return self._matrices[key][1]
 
     def numbers(self, weight: Weight) -> Tensor:
         """The weight in f32: vectors, and small matrices that are not products'."""

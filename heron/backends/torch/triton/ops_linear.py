@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from heron.backends.torch.planes import Planes
@@ -11,6 +12,7 @@ from heron.backends.torch.triton.experts import expert_linear
 from heron.backends.torch.triton.glu import glu
 from heron.backends.torch.triton.linear import gated_linear, linear
 from heron.backends.torch.triton.tiles import TILES
+from heron.backends.torch.weights import matrices_together
 from heron.graph.graph import Node
 
 
@@ -39,6 +41,29 @@ def _embed(step: Step, node: Node, ids: Tensor) -> tuple[Tensor, ...]:
 @triton_kernel("linear", _tiled)
 def _linear(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
     return (linear(x, _planes(step, node), weight(step, node, 1)),)
+
+
+@triton_kernel("packed_linear", lambda node: bool(matrices_together(node, TILES)))
+def _packed_linear(step: Step, node: Node, x: Tensor) -> tuple[Tensor, ...]:
+    """One product with all of the matrices; its outputs are columns of one tensor."""
+    matrices = matrices_together(node, TILES)
+    data = step.weights.joined(matrices).data
+    assert isinstance(data, Planes), f"the matrices of {node} are not kept as planes"
+    sizes = [matrix.shape[0] for matrix in matrices]
+    return linear(x, data, _biases(step, node, sizes)).split(sizes, -1)
+
+
+def _biases(step: Step, node: Node, sizes: list[int]) -> Tensor | None:
+    """The biases of a packed product one behind another, 0 where one has none; None where all have none."""
+    biases = node.weights[len(sizes) :]
+    if not any(biases):
+        return None
+
+    def joined() -> Tensor:
+        each = (weight(step, node, i) for i in range(len(sizes), 2 * len(sizes)))
+        return torch.cat([torch.zeros(n, device=step.device) if b is None else b for n, b in zip(sizes, each, strict=True)])
+
+    return step.weights.derived(("biases", *(bias and id(bias.tensor) for bias in biases)), joined)
 
 
 @triton_kernel("gated_linear", lambda node: _tiled(node) and _format(node, 0) == _format(node, 1))
