@@ -25,6 +25,9 @@ from heron.backends.torch.triton.attention_prefill import prefill, tile_rows, ti
 
 PAGE = 8
 
+#: What sums of f32 in another order, and a GPU's exponential, may turn of values near 1.
+NEAR = 1e-5
+
 
 def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return rng.standard_normal(shape).astype(np.float32)
@@ -118,7 +121,7 @@ def test_a_mixture(kind: str) -> None:
     """Prompts, chunks, drafts and single tokens in one step; contexts over several splits."""
     batch = ragged([1, 19, 3, 1, 40], [300, 70, 131, 1, 40])
     y, wanted = both(batch, score_of(np.random.default_rng(0), kind, 6, 40**-0.5), 6, 2, 40, 40, "f32")
-    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    np.testing.assert_allclose(y, wanted, atol=NEAR)
 
 
 @interpreted
@@ -127,7 +130,7 @@ def test_a_mixture(kind: str) -> None:
 def test_stored_types_and_heads(heads: int, kv: int, dim: int, values: int, stored: str) -> None:
     batch = ragged([1, 2, 9], [30, 137, 25])
     y, wanted = both(batch, Score(dim**-0.5), heads, kv, dim, values, stored)
-    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    np.testing.assert_allclose(y, wanted, atol=NEAR)
 
 
 @interpreted
@@ -167,7 +170,7 @@ def test_latent_attention(stored: str) -> None:
     keys = Keys(stored_as(latent, stored), None, stored_as(turned, stored), table, start, PAGE)
     y = decode(torch.from_numpy(q), keys, Score(0.1), span_of(batch), 2, q2=torch.from_numpy(q2))
     joined = [np.concatenate(parts, -1) for parts in zip(*rows, strict=True)]
-    np.testing.assert_allclose(y, expected(batch, np.concatenate([q, q2], -1), joined, rows[0], Score(0.1)), atol=2e-6)
+    np.testing.assert_allclose(y, expected(batch, np.concatenate([q, q2], -1), joined, rows[0], Score(0.1)), atol=NEAR)
 
 
 @interpreted
@@ -184,7 +187,7 @@ def test_tokens_of_the_step_alone(kind: str, dtype: torch.dtype) -> None:
     starts = batch.query_start
     keys, values = ([x[starts[s] : starts[s + 1]].float().numpy() for s in range(3)] for x in (k, v))
     wanted = expected(batch, q.float().numpy(), keys, values, score)
-    np.testing.assert_allclose(y.float(), wanted, atol=2e-6 if dtype == torch.float32 else 2e-2)
+    np.testing.assert_allclose(y.float(), wanted, atol=NEAR if dtype == torch.float32 else 2e-2)
 
 
 @interpreted
@@ -197,7 +200,7 @@ def test_another_sequence_s_keys() -> None:
     span = replace(span_of(batch), lengths=torch.tensor(counts, dtype=torch.int32))
     y = decode(torch.from_numpy(q), Keys(*stores, None, table, start, PAGE), Score(0.2, causal=False), span, 4).numpy()
     wanted = expected(batch, q, [*rows[0][:2], np.zeros((1, 4, 32), np.float32)], [*rows[1][:2], np.zeros((1, 4, 32))], Score(0.2, False))
-    np.testing.assert_allclose(y, wanted, atol=2e-6)
+    np.testing.assert_allclose(y, wanted, atol=NEAR)
 
 
 def test_splits_cover_all_keys_and_no_more() -> None:
@@ -254,6 +257,15 @@ def test_compiles(target: str, kind: str, stored: str, dtype: torch.dtype, optio
 @pytest.mark.parametrize("target", TARGETS)
 def test_all_sizes_compile(target: str, kind: str, stored: str, options: str) -> None:
     compiles_both(target, kind, stored, torch.float32 if stored == "f32" else torch.bfloat16, options)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_smallest_sizes_compile(target: str) -> None:
+    """Sizes of 1 are constants to Triton: one token, one block of a table, one split."""
+    q, _, keys, span = heads_of("llama", "f16", torch.float16)
+    assert keys.table is not None
+    one = replace(keys, table=keys.table[:1, :1])
+    assert compiles(lambda: decode(q[:1], one, Score(0.1), span, 1), target) == 2
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import parity
@@ -11,7 +12,10 @@ import pytest
 
 pytest.importorskip("triton")
 
+import torch
+from device import DEVICE
 from encoded import Encoded, differences
+from test_torch_capture import Again
 from tiny_models import make
 from toy import VOCAB, Sequences, toy
 from triton_cases import interpreted
@@ -19,6 +23,7 @@ from triton_cases import interpreted
 from heron.backends import reference
 from heron.backends import torch as on_torch
 from heron.backends.base import Executable, Options
+from heron.backends.torch import capture
 from heron.backends.torch.step import TRITON
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.graph.graph import Model
@@ -70,3 +75,18 @@ def test_caches_that_round(kv_dtype: str, bound: float) -> None:
         sequences = Sequences(backend.prepare(model, options=options), model, tokens)
         logits.append(np.concatenate([y for step in STEPS for y in sequences.run(step, slide=True).values()]))
     assert parity.difference(*logits) <= bound
+
+
+@interpreted
+def test_recorded_steps() -> None:
+    """Launches depend on shapes alone: replayed on other numbers they compute other answers, windows included."""
+    model, options, recorder = toy("F32", 2), Options(kv_dtype="f32"), Again(capture.recorder(torch.device(DEVICE)))
+    rng = np.random.default_rng(1)
+    tokens = [rng.integers(0, VOCAB, n).astype(np.int32) for n in (34, 14)]
+    with patch.object(capture, "recorder", lambda device: recorder):
+        prepared_twice = on_torch.prepare(model, options=options), reference.prepare(model, options=options)
+        got, expected = (Sequences(executable, model, tokens) for executable in prepared_twice)
+        for step in ({0: 28, 1: 8}, *[{0: 1, 1: 1}] * 3, {0: 2}):
+            ys, wanted = got.run(step), expected.run(step)
+            assert all(parity.difference(ys[s], wanted[s]) <= parity.TOLERANCE for s in step)
+    np.testing.assert_equal((recorder.recorded, recorder.replayed), (2, 4))

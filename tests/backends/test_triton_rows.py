@@ -151,6 +151,7 @@ def test_the_others_compile(target: str) -> None:
         compiles(lambda kind=kind: glu(half, half, kind), target)
     compiles(lambda: glu(half, half, "silu", 7.0, 1.0), target)
     compiles(lambda: rope(half, own, frequencies, "half", 1.0), target)
+    compiles(lambda: rope(half[:1], own[:, :1], frequencies, "half", 1.0), target)
     compiles(lambda: rope(half, own, frequencies[:20], "adjacent", 1.5, (5, 5, 10)), target)
     for stored in ("f32", "f16", "q8_0"):
         compiles(lambda stored=stored: cache.write(half, half, field(stored, 9, 8, 128), field(stored, 9, 8, 128), own), target)

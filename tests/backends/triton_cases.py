@@ -155,7 +155,7 @@ def _compile(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], target:
         return "fp32"
 
     for i, (parameter, value) in enumerate(zip(kernel.params, bound.arguments.values(), strict=True)):
-        if parameter.is_constexpr or value is None:
+        if parameter.is_constexpr or value is None or (type(value) is int and value == 1):
             signature[parameter.name], constants[parameter.name] = "constexpr", value
         else:
             signature[parameter.name] = described(parameter.name, value, (i,))

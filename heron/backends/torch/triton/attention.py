@@ -17,7 +17,7 @@ from torch import Tensor
 
 from heron.backends.torch.triton.cache import load_rows
 from heron.backends.torch.triton.glu import tanh
-from heron.backends.torch.triton.launch import interpreted, power_of_two
+from heron.backends.torch.triton.launch import power_of_two
 
 LOG2E = tl.constexpr(1.4426950408889634)
 #: Where f16 ends: queries beyond it are held there.
@@ -201,7 +201,7 @@ class Span:
 
 def product_type(q: Tensor, key: Tensor) -> torch.dtype:
     """What is multiplied: halves where queries are halves and keys are stored in no more, f16 for the cache's sake; else f32."""
-    if q.dtype == torch.float32 or key.dtype == torch.float32 or (key.dtype == torch.bfloat16 and interpreted()):
+    if q.dtype == torch.float32 or key.dtype == torch.float32:
         return torch.float32
     return torch.float16 if key.dtype == torch.uint8 else key.dtype
 

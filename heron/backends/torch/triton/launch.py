@@ -12,12 +12,7 @@ def usable(device: torch.device) -> bool:
     """Whether kernels run on this device: a GPU that Triton compiles for, or a CPU where its interpreter was asked for."""
     if find_spec("triton") is None:
         return False
-    return device.type in ("cuda", "xpu") or (device.type == "cpu" and interpreted())
-
-
-def interpreted() -> bool:
-    """Whether the environment asks for the interpreter, which cannot multiply matrices of bf16."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return device.type in ("cuda", "xpu") or (device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
 
 
 def cdiv(n: int, d: int) -> int:
