@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from heron.checkpoint.gguf_header import Header, parse_header
@@ -29,6 +30,11 @@ def read_gguf(path: Path, mapped: bool = True) -> tuple[Metadata, dict[str, Tens
     if count <= 1 and "split.no" not in header.metadata:
         return header.metadata, tensors, [path]
     return _read_shards(path, count, mapped)
+
+
+def shards_of(files: Sequence[Path]) -> list[list[str]]:
+    """The names of the tensors in each of the files."""
+    return [list(parse_header(map_file(path), str(path)).tensors) for path in files]
 
 
 def _open(path: Path, mapped: bool) -> tuple[Header, dict[str, Tensor]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,18 +40,45 @@ def write_gguf(path: str | Path, metadata: Mapping[str, Any], tensors: Mapping[s
     The file appears under its name only when it is complete: it is written beside it and renamed.
     Raises CheckpointError for what GGUF cannot hold, and when the file cannot be written.
     """
-    laid_out = {name: _stored(name, tensor) for name, tensor in tensors.items()}
-    alignment = check_alignment(metadata if isinstance(metadata, Metadata) else Metadata(metadata, where=str(path)))
-    head = _head(metadata, laid_out, alignment)
     with _appearing(Path(path)) as file:
-        file.write(head)
-        for tensor in laid_out.values():
-            file.write(bytes(-file.tell() % alignment))
-            step = max(1, _CHUNK_BYTES // tensor.row_bytes)
-            for start in range(0, tensor.n_rows, step):
-                rows = tensor.rows(start, min(start + step, tensor.n_rows))
-                file.write(np.ascontiguousarray(rows).data)
+        _write(file, str(path), metadata, {name: _stored(name, tensor) for name, tensor in tensors.items()})
+
+
+def write_shards(
+    path: str | Path, metadata: Mapping[str, Any], shards: Sequence[Mapping[str, Tensor | NDArray[Any]]], alone: bool = False
+) -> list[Path]:
+    """Write a model as files ``NAME-00001-of-0000N.gguf``, the first of which has the metadata; return them.
+
+    One shard is written as ``path`` itself, unless it is to be split ``alone``. None of the files appears before all are complete.
+    """
+    path = Path(path)
+    if len(shards) == 1 and not alone:
+        write_gguf(path, metadata, shards[0])
+        return [path]
+    stem, count = path.name.removesuffix(".gguf"), len(shards)
+    paths = [path.with_name(f"{stem}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+    total = sum(map(len, shards))
+    with ExitStack() as together:
+        for number, (file_path, tensors) in enumerate(zip(paths, shards, strict=True)):
+            own = Metadata(metadata if number == 0 else {}, where=str(file_path))
+            own.set("split.no", number, ValueType.UINT16)
+            own.set("split.count", count, ValueType.UINT16)
+            own.set("split.tensors.count", total, ValueType.INT32)
+            file = together.enter_context(_appearing(file_path))
+            _write(file, str(file_path), own, {name: _stored(name, tensor) for name, tensor in tensors.items()})
+    return paths
+
+
+def _write(file: BinaryIO, where: str, metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    alignment = check_alignment(metadata if isinstance(metadata, Metadata) else Metadata(metadata, where=where))
+    file.write(_head(metadata, tensors, alignment))
+    for tensor in tensors.values():
         file.write(bytes(-file.tell() % alignment))
+        step = max(1, _CHUNK_BYTES // tensor.row_bytes)
+        for start in range(0, tensor.n_rows, step):
+            rows = tensor.rows(start, min(start + step, tensor.n_rows))
+            file.write(np.ascontiguousarray(rows).data)
+    file.write(bytes(-file.tell() % alignment))
 
 
 def _stored(name: str, tensor: Tensor | NDArray[Any]) -> Tensor:

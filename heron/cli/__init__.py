@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": ("heron.cli.bench", "Measure how fast a model runs here."),
     "plan": ("heron.cli.plan", "Tell what a model takes here, before loading it."),
     "perplexity": ("heron.cli.perplexity", "Measure how well a model predicts a text."),
+    "quantize": ("heron.cli.quantize", "Write a model in fewer bits."),
     "imatrix": ("heron.cli.imatrix", "Find which weights matter, for quantizing a model."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
 }

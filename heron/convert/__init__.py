@@ -1,0 +1,1 @@
+"""Checkpoints written anew: in other formats, and as other kinds of files."""
