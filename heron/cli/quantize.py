@@ -114,7 +114,7 @@ def _report(model: str, files: list[tuple[str, Path]], corpus: str, chunks: int 
         table.add_column(title, justify="left" if title == "type" else "right")
     for row in rows:
         speeds = (f"{row.decode:.1f}", f"{row.prefill:.1f}")
-        loss = (f"{row.perplexity:.4f}", f"{row.kl:.5f}", f"{100 * row.top_agreement:.2f}%")
+        loss = (f"{row.perplexity:.4f}", f"{row.kl:.4g}", f"{100 * row.top_agreement:.2f}%")
         table.add_row(row.name, human_bytes(row.bytes), f"{row.bits:.2f}", *loss, *speeds)
     Console(highlight=False).print(table)
     if drawing is not None:

