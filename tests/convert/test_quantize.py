@@ -110,7 +110,8 @@ def test_importance_is_heeded(original: Path, importance: ImportanceMatrix) -> N
         exact = source.numpy()
         for format in ("Q2_K", "Q4_K", "IQ3_S"):
             lost = [
-                float((np.square(Quantized(name, source, FORMATS[format], given).numpy() - exact) * weights).sum()) for given in (weights, None)
+                float((np.square(Quantized(name, source, FORMATS[format], given).numpy() - exact) * weights).sum())
+                for given in (weights, None)
             ]
             assert lost[0] < 0.95 * lost[1], format
 
@@ -198,7 +199,7 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    yield
+    return
 
 
 def test_a_full_disk_leaves_nothing(original: Path, tmp_path: Path, failing_disk: None) -> None:
