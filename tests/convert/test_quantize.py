@@ -77,8 +77,6 @@ def test_every_type_holds_what_it_promises(type: str, original: Path, importance
     written = Checkpoint(tmp_path / "q.gguf")
     assert written.metadata["general.file_type"] == FILE_TYPES[type][0] and written.metadata["quantize.imatrix.dataset"] == "text.txt"
     assert {item.name: item.format for item in planned.items} == {name: tensor.format for name, tensor in written.tensors.items()}
-    head = (tmp_path / "q.gguf").stat().st_size - planned.nbytes
-    assert 0 < head < (tmp_path / "model").parent.stat().st_size + original.stat().st_size
     known = all(item.format.name not in ("Q1_0", "Q2_0") for item in planned.items)  # to this gguf-py
     raw = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "q.gguf").tensors} if known else {}
     for name, tensor in written.tensors.items():
@@ -109,10 +107,8 @@ def test_importance_is_heeded(original: Path, importance: ImportanceMatrix) -> N
         assert weights is not None
         exact = source.numpy()
         for format in ("Q2_K", "Q4_K", "IQ3_S"):
-            lost = [
-                float((np.square(Quantized(name, source, FORMATS[format], given).numpy() - exact) * weights).sum())
-                for given in (weights, None)
-            ]
+            made = [Quantized(name, source, FORMATS[format], given).numpy() for given in (weights, None)]
+            lost = [float((np.square(values - exact) * weights).sum()) for values in made]
             assert lost[0] < 0.95 * lost[1], format
 
 
