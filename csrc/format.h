@@ -12,7 +12,7 @@ struct Field {
 
 struct Format {
     const char* name;
-    int id;           // GGUF's number of the type
+    int id;           // GGUF's number of the type; below 0 for those that no GGUF file has
     int block;        // elements in a block
     int bytes;        // bytes of a block
     Field fields[3];  // in the file's order

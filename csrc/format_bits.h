@@ -40,6 +40,15 @@ void decode_tq1_0(const Byte* b, float* x);
 void decode_tq2_0(const Byte* b, float* x);
 void decode_q1_0(const Byte* b, float* x);
 void decode_q2_0(const Byte* b, float* x);
+// In format_own.cpp, for blocks of 32, 64 and 128:
+template <int BLOCK> void decode_u2(const Byte* b, float* x);
+template <int BLOCK> void decode_u3(const Byte* b, float* x);
+template <int BLOCK> void decode_u4(const Byte* b, float* x);
+template <int BLOCK> void decode_u8(const Byte* b, float* x);
+template <int BLOCK> void decode_i8(const Byte* b, float* x);
+template <int BLOCK> void decode_e4m3(const Byte* b, float* x);
+void decode_nf4(const Byte* b, float* x);
+void decode_fp4(const Byte* b, float* x);
 // In format_grids.cpp:
 void decode_iq1_s(const Byte* b, float* x);
 void decode_iq1_m(const Byte* b, float* x);

@@ -33,8 +33,8 @@ const TileKernels* tile_kernels([[maybe_unused]] Isa isa) {
 namespace {
 
 const LinearKernel* of_format(const LinearKernel* table, int format) {
-    while (table->format >= 0 && table->format != format) ++table;
-    return table->format < 0 ? nullptr : table;
+    while (table->format != NO_FORMAT && table->format != format) ++table;
+    return table->format == NO_FORMAT ? nullptr : table;
 }
 
 Layout layout_of(const Format& format, Isa isa) {

@@ -20,6 +20,8 @@ struct Product {
 
 constexpr int FEW = 4;  // tokens multiplied by quantized weights without unpacking into the cache first
 
+constexpr int NO_FORMAT = 1 << 30;  // ends a table
+
 struct LinearKernel {
     int format;  // its id
     ActivationKind int8;
@@ -31,7 +33,7 @@ struct LinearKernel {
 struct LinearKernels {
     int width;  // rows in a panel
     int tile;   // tokens in a tile, at most
-    const LinearKernel* table;  // ends with format < 0
+    const LinearKernel* table;  // ends with NO_FORMAT
     void (*decoded_f32)(const Product&);  // for any format, in panels that are not interleaved
     // Token t of a tile of `count` tokens is the row x + rows[t].
     void (*prepare_tile)(ActivationKind kind, const float* x, const std::int64_t* rows, int count, std::int64_t k, std::uint8_t* to);
@@ -46,7 +48,7 @@ struct LinearKernels {
 // What an instruction set for tiles adds to another one, whose layout of weights it reads.
 struct TileKernels {
     int tile;                          // tokens in a tile, at most
-    const LinearKernel* table;         // kernel_int8 for activations in tiles, or none; ends with format < 0
+    const LinearKernel* table;         // kernel_int8 for activations in tiles, or none; ends with NO_FORMAT
     void (*decoded)(const Product&);   // for any other format
     void (*prepare_tile)(ActivationKind kind, const float* x, const std::int64_t* rows, int count, std::int64_t k, std::uint8_t* to);
     // The limits of its tiles (amx_limits.inc): a round is four products of 16 rows of 64 bytes by as many.

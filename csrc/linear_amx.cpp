@@ -9,6 +9,7 @@
 #include "linear_formats.inc"
 #include "linear_tables.inc"
 #include "linear_grids.inc"
+#include "linear_own.inc"
 #include "linear_prepare.inc"
 #include "linear_finish.inc"
 #include "amx_tiles.inc"
@@ -55,6 +56,11 @@ constexpr LinearKernel plain() {
     if constexpr (F::ID == F16::ID) return {F::ID, {.pairs = true}, product_f16, nullptr};
     if constexpr (F::ID == BF16::ID) return {F::ID, {.pairs = true}, product_bf16, nullptr};
     return {F::ID, {}, nullptr, nullptr};
+}
+
+template <class F>
+constexpr LinearKernel numbers() {
+    return {F::ID, {.pairs = true}, product_numbers<F>, nullptr};
 }
 
 }  // namespace heron::amx

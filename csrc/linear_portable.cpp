@@ -7,6 +7,7 @@
 #include "linear_formats.inc"
 #include "linear_tables.inc"
 #include "linear_grids.inc"
+#include "linear_own.inc"
 #include "linear_prepare.inc"
 #include "linear_finish.inc"
 #include "linear.inc"

@@ -1,4 +1,5 @@
 // Moving rows: choosing, joining, splitting, pooling. Meanings: heron/backends/reference/core.py.
+#include <algorithm>
 #include <cstring>
 
 #include "ops.h"
@@ -71,6 +72,27 @@ Instruction concat(const Node& node, Shared&) {
     }, {}};
 }
 
+Instruction columns(const Node& node, Shared&) {
+    const Value x = node.inputs[0], y = node.outputs[0];
+    const WeightPtr order = weight_of(node, 0);
+    std::vector<std::int32_t> from_column(order->values.begin(), order->values.end());
+    const auto count = static_cast<std::int32_t>(from_column.size());
+    if (std::any_of(from_column.begin(), from_column.end(), [&](std::int32_t c) { return c < 0 || c >= count; })) {
+        throw ProgramError("columns are taken that their input does not have");
+    }
+    return {[=, from_column = std::move(from_column)](Frame& f) {
+        const std::int64_t n = y.columns();
+        if (n != count || x.columns() != count) throw ProgramError("columns are ordered that are of another number");
+        const float* from = f.f32(x);
+        float* to = f.f32(y);
+        f.by_rows(f.rows(y), n, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t r = begin; r < end; ++r) {
+                for (std::int64_t i = 0; i < n; ++i) to[r * n + i] = from[r * n + from_column[static_cast<std::size_t>(i)]];
+            }
+        });
+    }, {}};
+}
+
 Instruction pool(const Node& node, Shared&) {
     const Value x = node.inputs[0], y = node.outputs[0];
     const std::string kind = node.attributes.word("kind");
@@ -100,6 +122,7 @@ void add_shape_kernels(Kernels& table) {
     table["rows"] = rows;
     table["insert_embeds"] = insert_embeds;
     table["split"] = split;
+    table["columns"] = columns;
     table["concat"] = concat;
     table["pool"] = pool;
 }

@@ -168,6 +168,12 @@ def test_scales_that_are_no_numbers(name: str, tmp_path: Path) -> None:
         tensor.rows()
 
 
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    tensor = matrix(tmp_path, packers.fp8("channel"), FP8, lambda t: t["weight"].view(torch.uint8).view(-1).__setitem__(5, 0xFF))
+    with pytest.raises(CheckpointError, match=r"q_proj.weight' holds weights that are not numbers"):
+        tensor.rows()
+
+
 def test_zeros_that_contradict_the_configuration(tmp_path: Path) -> None:
     tensor = matrix(tmp_path, packers.gptq(4, 32), GPTQ | {"sym": True}, lambda tensors: None)
     with pytest.raises(CheckpointError, match=r'qzeros.* but the configuration says "sym": true'):

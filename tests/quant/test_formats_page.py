@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_blocks import random_rows
 
 from heron.errors import UnsupportedError
 from heron.quant.formats import FORMATS, Format
@@ -28,10 +29,14 @@ def written(fmt: Format) -> str:
 
 
 def products(fmt: Format) -> str:
-    layout = _core.layout_name(fmt.id, _core.instruction_sets()[-1])
-    if layout is None:
+    if _core.layout_name(fmt.id, _core.instruction_sets()[-1]) is None:
         return "as F32"
-    return ("f32" if fmt.plain else "int8") if "x" in layout else "unpacked"
+    k, rng = max(fmt.block, 64), np.random.default_rng(0)
+    matrix = _core.Packed(fmt.id, "portable", 40, k)
+    matrix.pack(0, random_rows(fmt, 40, k, rng))
+    x = rng.standard_normal((8, k)).astype(np.float32)
+    rounds = not np.array_equal(matrix.linear(x, "int8"), matrix.linear(x, "f32"))  # activations
+    return "int8" if rounds else "f32" if fmt.plain else "unpacked"
 
 
 def row(fmt: Format) -> str:

@@ -54,7 +54,10 @@ class Scaled(Source):
         raise self._scales.error(f"has shape {list(shape)}, which is no tensor's, row's or block's beside a weight of {list(self.shape)}")
 
     def codes(self, start: int, stop: int) -> Codes:
-        return np.asarray(self._weight.tensor.rows(start, stop))
+        codes = np.asarray(self._weight.tensor.rows(start, stop))
+        if self.kind == "table" and (codes & np.uint8(0x7F) == 0x7F).any():
+            raise self._weight.error("holds weights that are not numbers; the file is damaged: download it again")
+        return codes
 
     def scales(self, start: int, stop: int) -> Floats:
         if self._scales.tensor.size == 1:
