@@ -47,6 +47,8 @@ static inline Int look_up(const void* table, Int index) {
 }
 // Of each lane of `index` the 32-bit word of the table.
 static inline Int gather(const void* table, Int index) { return _mm512_i32gather_epi32(index, table, 4); }
+// Of each lane of `index`, which is less than 16, the float of the table.
+static inline Vec look_up_float(const float* table, Int index) { return _mm512_permutexvar_ps(index, _mm512_loadu_ps(table)); }
 static inline void store_int8(std::int8_t* p, Vec whole) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(whole))); }
 static inline float reduce_max(Vec a) { return _mm512_reduce_max_ps(a); }
 static inline float reduce_add(Vec a) { return _mm512_reduce_add_ps(a); }
@@ -83,6 +85,10 @@ static inline Int look_up(const void* table, Int index) {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(table))), index);
 }
 static inline Int gather(const void* table, Int index) { return _mm256_i32gather_epi32(static_cast<const int*>(table), index, 4); }
+static inline Vec look_up_float(const float* table, Int index) {
+    const Vec low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index), high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index);
+    return _mm256_blendv_ps(low, high, as_float(shift_left(index, 28)));
+}
 static inline void store_int8(std::int8_t* p, Vec whole) {
     const __m256i a = _mm256_cvtps_epi32(whole);
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -143,6 +149,7 @@ static inline Int gather(const void* table, Int index) {
     for (std::int32_t& word : lane) std::memcpy(&word, static_cast<const std::uint8_t*>(table) + 4 * word, 4);
     return vld1q_s32(lane);
 }
+static inline Vec look_up_float(const float* table, Int index) { return as_float(gather(table, index)); }
 static inline void store_int8(std::int8_t* p, Vec whole) {
     const int16x4_t half = vmovn_s32(vcvtnq_s32_f32(whole));
     const std::uint32_t word = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(half, half))), 0);
@@ -263,6 +270,7 @@ static inline Int gather(const void* table, Int index) {
         return word;
     });
 }
+static inline Vec look_up_float(const float* table, Int index) { return as_float(gather(table, index)); }
 static inline void store_int8(std::int8_t* p, Vec whole) {
     for (int i = 0; i < W; ++i) p[i] = static_cast<std::int8_t>(whole.lane[i]);
 }

@@ -60,7 +60,7 @@ constexpr LinearKernel plain() {
 
 template <class F>
 constexpr LinearKernel numbers() {
-    return {F::ID, {.pairs = true}, product_numbers<F>, nullptr};
+    return {F::ID, {}, nullptr, nullptr};
 }
 
 }  // namespace heron::amx

@@ -21,9 +21,8 @@ QUANTIZED = (
     *(f"U{bits}_{group}" for bits in (2, 3, 4) for group in (32, 64, 128)),
     *("I8_32", "I8_128"),
 )
-DECODED = (  # formats that are made f32 as they are multiplied
-    *("Q8_1", "Q8_K", "U8_32", "U8_64", "U8_128", "E4M3_32", "E4M3_128", "NF4_64", "FP4_64"),
-)
+DECODED = ("Q8_1", "Q8_K")  # formats that have no kernel of their own
+NUMBERS = ("U8_32", "U8_64", "U8_128", "E4M3_32", "E4M3_128", "NF4_64", "FP4_64")  # that are made f32 as they are multiplied
 IN_PAIRS = {"F16", "BF16", *DECODED}  # multiplied in tiles as sums of two bf16
 PAIRS = 2**-15  # what is left out: the third bf16 of an activation (2^-17), and the product of the second ones
 ROWS = (1, 3, 16, 17, 50)
@@ -71,11 +70,11 @@ def error(got: Floats, x: NDArray[np.floating], w: Floats) -> float:
 
 
 def test_every_format_with_blocks_is_here() -> None:
-    assert {name for name, fmt in FORMATS.items() if not fmt.plain} == {*QUANTIZED, *DECODED}
+    assert {name for name, fmt in FORMATS.items() if not fmt.plain} == {*QUANTIZED, *DECODED, *NUMBERS}
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("name", PLAIN + QUANTIZED + DECODED)
+@pytest.mark.parametrize("name", PLAIN + QUANTIZED + DECODED + NUMBERS)
 def test_rows_are_taken_out_of_panels_as_they_were(name: str, isa: str) -> None:
     fmt, rng = FORMATS[name], np.random.default_rng(0)
     for k in lengths(name):
@@ -88,7 +87,7 @@ def test_rows_are_taken_out_of_panels_as_they_were(name: str, isa: str) -> None:
 
 @pytest.mark.parametrize("activations", ["f32", "int8"])
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("name", PLAIN + QUANTIZED + DECODED)
+@pytest.mark.parametrize("name", PLAIN + QUANTIZED + DECODED + NUMBERS)
 def test_products_are_those_of_float64_and_the_same_bits_however_tokens_are_batched(name: str, isa: str, activations: str) -> None:
     fmt, rng = FORMATS[name], np.random.default_rng(1)
     for k in lengths(name):
