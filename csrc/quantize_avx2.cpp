@@ -2,6 +2,7 @@
 #define HERON_ENCODERS ENCODERS_AVX2
 #include "format_values.h"
 #include "quantize.h"
+#include "quantize_grids.h"
 #include "vector.h"
 
 #include "quantize_rules.inc"
@@ -9,4 +10,7 @@
 #include "quantize_range.inc"
 #include "quantize_blocks.inc"
 #include "quantize_super.inc"
+#include "quantize_nearest.inc"
+#include "quantize_grids.inc"
+#include "quantize_iq1.inc"
 #include "quantize_table.inc"
