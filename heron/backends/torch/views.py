@@ -148,14 +148,16 @@ def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple
     batch, (first, stop) = step.batch, span
     n, spans = tokens.shape[1], stop - first
     longest, alone = int(spans.max()), batch.lengths()[mine[0]] == 1
-    begin, end, at = step.index(first)[:, None], step.index(stop)[:, None], step.index(batch.places()[tokens])
+    which, begin, end = step.index(np.stack([mine, first, stop]))[..., None].unbind()
+    chosen = step.index(tokens)
+    at = step.inputs.places.long()[chosen]
     places = begin + torch.arange(longest, device=step.device)
     held = places < end
     if group is None:
-        keys = places - begin + step.index(batch.query_start[mine])[:, None]
+        keys = places - begin + step.inputs.query_start.long()[which]
     else:
-        keys = _entries(step, group, mine, places)
-    view = View(step.index(tokens), _safe(keys, held), at, places)
+        keys = _entries(step, group, which[:, 0], places)
+    view = View(chosen, _safe(keys, held), at, places)
     if len(batch.parents):
         return replace(view, seen=_branches(step, group, mine, tokens, span, causal, window))
     if (spans == longest).all() and not (window and longest >= window and not alone):
@@ -168,11 +170,11 @@ def _view(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple
     return replace(view, seen=seen & (view.distance.abs() < window) if window else seen)
 
 
-def _entries(step: Step, group: Group, mine: Ints, places: Tensor) -> Tensor:
-    """[G, K] where the states of a group hold these places."""
-    table, start, here = step.inputs.table(group.name), step.inputs.table_start(group.name), step.index(mine)
-    blocks = places // group.block_size - start[here][:, None]
-    return table[here].long().gather(1, blocks.clamp(0, table.shape[1] - 1)) * group.block_size + places % group.block_size
+def _entries(step: Step, group: Group, which: Tensor, places: Tensor) -> Tensor:
+    """[G, K] where the states of a group hold these places of sequences ``which`` [G]."""
+    table, start = step.inputs.table(group.name)[which].long(), step.inputs.table_start(group.name)[which]
+    blocks = places // group.block_size - start[:, None]
+    return table.gather(1, blocks.clamp(0, table.shape[1] - 1)) * group.block_size + places % group.block_size
 
 
 def _branches(step: Step, group: Group | None, mine: Ints, tokens: Ints, span: tuple[Ints, Ints], causal: bool, window: int) -> Tensor:
