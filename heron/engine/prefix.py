@@ -83,6 +83,13 @@ class PrefixCache(Cache):
         """Units that sequences can hold, all together."""
         return len(self._owners[group]) - 1
 
+    def forget(self) -> None:
+        """Let all names go: what is in the blocks cannot be relied on."""
+        for name, idle in self._idle.items():
+            self._free[name] += idle
+            for table in (idle, self._key_of[name], self._named[name]):
+                table.clear()
+
     def holds(self, group: str, key: Key) -> bool:
         return key in self._named[group]
 
@@ -229,6 +236,14 @@ class CachedSequence(Sequence):
             if 0 < length <= done and self._worth_keeping(length):
                 self._keep(length, slot)
         self._give_saved(done if running else math.inf)
+
+    def _give_back(self, name: str, first: int) -> None:
+        """Name the blocks before, if they were computed by a step that is still under way."""
+        if self.reusable and first > self._published:
+            keys = self.keys(self.tokens[: first * self.block_size])
+            for at in range(max(self._published, self._start[name]), first):
+                self.cache.publish(name, self._blocks[name][at - self._start[name]], keys[at])
+        super()._give_back(name, first)
 
     def _publish(self, keys: list[Key]) -> None:
         for name, blocks in self._blocks.items():

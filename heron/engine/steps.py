@@ -157,6 +157,7 @@ class Steps:
         try:
             result = flight.ticket.result()
         except Exception as error:
+            self._scheduler.cache.forget()
             self._fail([part.request for part in flight.parts], error)
             return
         if flight.chosen is None:

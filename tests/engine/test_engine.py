@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="module", params=["core", "torch"])
-def model(path: Path, request: pytest.FixtureRequest) -> Model:
-    """On torch with exact keys and values: its sums depend, in their last bits, on what is computed beside them."""
-    if request.param == "torch":
-        return heron.load(path, backend="torch", device="cpu", threads=1, ctx_size=128, kv_dtype="f32")
-    return heron.load(path, backend="native" if native.available() else "reference", threads=1, ctx_size=128)
+def model(path: Path, request: pytest.FixtureRequest) -> Iterator[Model]:
+    """On torch as on a GPU, with steps that overlap and choose tokens there, and with exact keys and values: its sums depend, in their
+    last bits, on what is computed beside them."""
+    if request.param == "core":
+        yield heron.load(path, backend="native" if native.available() else "reference", threads=1, ctx_size=128)
+        return
+    from heron.backends.torch.executable import TorchExecutable
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchExecutable, "samples", True)
+        yield heron.load(path, backend="torch", device="cpu", threads=1, ctx_size=128, kv_dtype="f32")
 
 
 Asked = tuple[list[int], dict[str, Any]]

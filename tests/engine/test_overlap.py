@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,20 @@ from heron.errors import BackendError, HeronError, RequestError
 
 pytest.importorskip("torch")
 
+from heron.backends.torch.executable import TorchExecutable
+
 Asked = tuple[list[int], dict[str, Any]]
 
 #: What the cache holds: full attention; windows; recurrent states; an encoder's output.
 KINDS = ["llama3", "gemma3", "qwen3next", "t5"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_on_a_gpu() -> Iterator[None]:
+    """On a CPU nothing overlaps unless it is told to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchExecutable, "samples", True)
+        yield
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -230,10 +240,13 @@ def test_a_fault_of_one_request_is_its_own(llama: Model, monkeypatch: pytest.Mon
 
 
 def test_a_device_that_fails_ends_what_it_computed_and_the_engine_goes_on(llama: Model, late: LateDevice) -> None:
-    late.broken = 3
+    """The step fills a block of the cache with keys that nobody computed: no other prompt finds it."""
     how = {"temperature": 0, "max_tokens": 12, "ignore_eos": True}
     with Engine(llama) as engine:
-        handles = [engine.submit(parity.prompt(60, 9, i), **how) for i in range(2)]
+        engine.submit(parity.prompt(60, 40), **how)
+        drive(engine)
+        late.broken = len(late.batches) + 3
+        handles = [engine.submit(parity.prompt(60, 13, i), **how) for i in range(2)]
         drive(engine)
         for handle in handles:
             with pytest.raises(BackendError, match="the device is lost"):
@@ -241,7 +254,13 @@ def test_a_device_that_fails_ends_what_it_computed_and_the_engine_goes_on(llama:
         assert engine.snapshot().statistics.ended["error"] == 2
         assert_nothing_held(engine)
         late.broken = -1
-        assert len(engine.generate([parity.prompt(60, 9)], **how)[0].tokens) == 12
+        assert len(handles[0].tokens) == 16
+        again = engine.submit([*handles[0].tokens, 7], **how)
+        drive(engine)
+        assert (again.timings.cached_tokens, len(again.result().tokens)) == (0, 12)
+        before = engine.submit(parity.prompt(60, 40), **how)
+        drive(engine)
+        assert before.timings.cached_tokens == 0  # who knows what else the device lost
 
 
 def test_an_engine_may_be_closed_and_another_begun_while_a_step_is_under_way(llama: Model) -> None:
@@ -256,6 +275,37 @@ def test_an_engine_may_be_closed_and_another_begun_while_a_step_is_under_way(lla
     expected = llama.generate(parity.prompt(60, 9), **how).tokens
     with Engine(llama) as again:
         assert again.generate([parity.prompt(60, 9)], **how)[0].tokens == expected
+
+
+def test_what_is_kept_for_later_prompts_is_what_is_kept_without_overlap(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, and of recurrent states the last one in the answer."""
+    how, cached = {"temperature": 0, "ignore_eos": True, "max_tokens": 50}, []
+    for overlaps in (False, True):
+        monkeypatch.setattr(TorchExecutable, "samples", overlaps)
+        with Engine(model) as engine:
+            first, second = (engine.submit(parity.prompt(60, 40), **how) for _ in range(2))
+            drive(engine)
+            later = engine.submit([*first.tokens, 7, 8], **how)
+            drive(engine)
+            cached.append([request.timings.cached_tokens for request in (first, second, later)])
+    assert cached[0] == cached[1]
+    assert cached[0][2] >= 64 or not first.sequence.reusable
+
+
+def test_nobody_gives_way_to_who_ends_with_the_step_under_way(llama: Model) -> None:
+    """One needs a fourth block as the other, whose three it may have, has ended; which the host has yet to see."""
+    how: dict[str, Any] = {"temperature": 100, "top_k": 0, "top_p": 1, "min_p": 0, "ignore_eos": True}
+    prompt, other = parity.prompt(60, 36), parity.prompt(60, 44, 1)
+    seed, end = next(
+        (seed, said[4]) for seed in range(50) if (said := llama.generate(prompt, **how, seed=seed, max_tokens=5).tokens).count(said[4]) == 1
+    )
+    with Engine(llama, kv_cache_size=64) as engine:
+        assert engine.cache.total("full") == 6
+        short = engine.submit(prompt, **how, seed=seed, stop_token_ids=[end])
+        long = engine.submit(other, **how, seed=1, max_tokens=20)
+        drive(engine)
+        assert (len(short.result().tokens), len(long.result().tokens)) == (4, 20)
+        assert engine.scheduler.preemptions == 0
 
 
 def test_vectors_beside_answers(llama: Model) -> None:

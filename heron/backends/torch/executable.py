@@ -86,7 +86,8 @@ class TorchExecutable(GraphExecutable[StateStore, Plan, DeviceAdapter]):
 
     @property
     def samples(self) -> bool:
-        return True
+        """Where a ticket waits for its own step alone; elsewhere ``submit`` waits, and there is nothing to be done beside a step."""
+        return self.device.type == "cuda"
 
     def submit(self, entry: str, batch: Batch, want: Iterable[str] = ("logits",), sample: Sampling | None = None) -> Ticket:
         want = tuple(want)
