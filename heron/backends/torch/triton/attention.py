@@ -48,7 +48,8 @@ def attend_tile(
     tiles_ptr, sinks_ptr, slopes_ptr, q_stride, q2_stride, width, scale, softcap,
     TILES: tl.constexpr, LONGEST: tl.constexpr, SHARE: tl.constexpr, D: tl.constexpr, D2: tl.constexpr, DV: tl.constexpr,
     DP: tl.constexpr, D2P: tl.constexpr, DVP: tl.constexpr, CAUSAL: tl.constexpr, WINDOW: tl.constexpr, PAGE: tl.constexpr,
-    SPLIT: tl.constexpr, OCTAVES: tl.constexpr, Q8: tl.constexpr, TYPE: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr,
+    SPLIT: tl.constexpr, CHUNK: tl.constexpr, OCTAVES: tl.constexpr, Q8: tl.constexpr, TYPE: tl.constexpr,
+    BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     """Program (tile, head of keys, split) -> rows of y [T, H, Dv]; with SPLIT, of sums y, total and peak [S, Hkv, rows, splits]."""
     tile, head, kv_heads = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
@@ -80,8 +81,8 @@ def attend_tile(
             high = tl.minimum(high, before + tl.minimum(first + BM - 1, n * SHARE - 1) // SHARE + WINDOW)
     if SPLIT:
         split = tl.program_id(2)
-        if WINDOW:  # equal splits from the first that a token of the step sees
-            split_low = (tl.maximum(0, before - WINDOW + 1) // SPLIT + split) * SPLIT
+        if WINDOW:  # equal splits from the first that a token of the step sees, or the few before it that are merged with it
+            split_low = (tl.maximum(0, before - WINDOW + 1) // (SPLIT * CHUNK) * CHUNK + split) * SPLIT
             split_high = split_low + SPLIT
         else:
             split_low, split_high = split_begin(split, SPLIT, OCTAVES), split_begin(split + 1, SPLIT, OCTAVES)

@@ -14,8 +14,8 @@ from heron.backends.torch.triton.launch import cdiv, power_of_two, stages
 #: Tokens of a sequence in one step up to which it is decoded: with its drafts.
 LONGEST = 16
 
-#: Splits that are merged at once.
-CHUNK = 16
+#: Splits that are merged at once; with a window, few, since the first of them begin at a multiple of so many.
+CHUNK, WINDOW_CHUNK = 16, 4
 
 
 @triton.jit
@@ -57,7 +57,7 @@ def _merge(
 def split_count(keys: int, window: int, longest: int) -> int:
     """How many splits cover so many keys; with a window, all that so many tokens may see of them."""
     if window:
-        return cdiv(min(window + longest - 1, keys) - 1, FIRST) + 1
+        return cdiv(min(window + longest - 1, keys) - 1, FIRST) + WINDOW_CHUNK
     octave = (keys // (FIRST * OCTAVE) + 1).bit_length() - 1
     before = FIRST * OCTAVE * ((1 << octave) - 1)
     return octave * OCTAVE + cdiv(keys - before, FIRST << octave)
@@ -81,14 +81,14 @@ def decode(q: Tensor, keys: Keys, score: Score, span: Span, longest: int, y: Ten
     peaks, totals = (torch.empty(sums.shape[:-1], dtype=torch.float32, device=q.device) for _ in range(2))
     wide, half = max(constants["DP"], constants["DVP"]), constants["TYPE"] != tl.float32
     block = max(16, min(power_of_two(rows), 16 if not half else 64 if wide <= 256 else 32))
-    tiles = cdiv(rows, block)
+    tiles, chunk = cdiv(rows, block), WINDOW_CHUNK if score.window else CHUNK
     attend_tile[(sequences * tiles, kv_heads, splits)](
         **given, y_ptr=sums, peak_ptr=peaks, total_ptr=totals, tiles_ptr=None, **constants, TILES=tiles, LONGEST=longest, SPLIT=FIRST,
-        BM=block, BN=16 if not half else 64 if wide <= 128 else 32, num_warps=4 if block * wide <= 1 << 13 else 8,
+        CHUNK=chunk, BM=block, BN=16 if not half else 64 if wide <= 128 else 32, num_warps=4 if block * wide <= 1 << 13 else 8,
         num_stages=stages(3 if half and wide <= 256 else 2),
     )  # fmt: skip
     _merge[(sequences, rows, kv_heads)](
-        sums, peaks, totals, y, span.query_start, score.sinks, splits, longest, share, values, dot_size(values), CHUNK,
+        sums, peaks, totals, y, span.query_start, score.sinks, splits, longest, share, values, dot_size(values), chunk,
         num_warps=4 if values > 64 else 2,
     )  # fmt: skip
     return y

@@ -40,7 +40,7 @@ def prefill(q: Tensor, keys: Keys, score: Score, span: Span, tiles: Tensor, bloc
         return y
     wide, half = max(constants["DP"], constants["DVP"]), constants["TYPE"] != triton.language.float32
     attend_tile[(len(tiles), keys.key.shape[1], 1)](
-        **given, y_ptr=y, peak_ptr=None, total_ptr=None, tiles_ptr=tiles, **constants, TILES=1, LONGEST=0, SPLIT=0,
+        **given, y_ptr=y, peak_ptr=None, total_ptr=None, tiles_ptr=tiles, **constants, TILES=1, LONGEST=0, SPLIT=0, CHUNK=0,
         BM=block, BN=16 if not half else 64 if wide <= 128 else 32, num_warps=8 if block * wide > 1 << 13 else 4,
         num_stages=stages(3 if half and wide <= 128 else 2),
     )  # fmt: skip
