@@ -15,7 +15,7 @@ from torch import Tensor
 from heron.backends.torch.planes import Planes
 from heron.backends.torch.triton.launch import cdiv, power_of_two, stages
 from heron.backends.torch.triton.linear import SPAN, TILES_OF_F32, TILES_OF_X, VECTOR_BYTES, VECTOR_ROWS, Tile
-from heron.backends.torch.triton.tiles import TILES, reading
+from heron.backends.torch.triton.tiles import TILES, reading, reading_rows
 from heron.backends.torch.triton.walk import many_rows, one_row, walk
 
 
@@ -23,7 +23,7 @@ from heron.backends.torch.triton.walk import many_rows, one_row, walk
 def _pairs(
     x_ptr, ids_ptr, planes, bias_ptr, y_ptr, n, K, steps, experts, share,
     QUANTS: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, RUN: tl.constexpr, LANES: tl.constexpr,
-    VALUES: tl.constexpr, SCALE: tl.constexpr, MINIMUM: tl.constexpr, ROWS: tl.constexpr, GROUPS: tl.constexpr,
+    VALUES: tl.constexpr, SCALE: tl.constexpr, MINIMUM: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
     """Row pair // share of x times the matrix of expert ids[pair] -> y [pairs, n]; 0 where the expert is not among these."""
     pair = tl.program_id(1)
@@ -33,7 +33,7 @@ def _pairs(
     first_block = (tl.where(here, expert, 0).to(tl.int64) * n + tl.minimum(row, n - 1)) * (K // BLOCK)
     y = one_row(
         x_ptr + (pair // share).to(tl.int64) * K, planes, first_block, K, 0, tl.where(here, steps, 0),
-        QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, ROWS, GROUPS,
+        QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, PAIRS, ROWS, GROUPS,
     )  # fmt: skip
     if bias_ptr is not None:
         y += tl.load(bias_ptr + expert.to(tl.int64) * n + row, here & (row < n), 0.0)
@@ -88,7 +88,7 @@ def _by_pair(x: Tensor, ids: Tensor, w: Planes, bias: Tensor | None, share: int)
     groups, steps = walk(w.format, k, VECTOR_BYTES)
     if len(ids):
         _pairs[(cdiv(n, VECTOR_ROWS), len(ids))](
-            x, ids, w.tensors, bias, y, n, k, steps, experts, share, **reading(w.format), ROWS=VECTOR_ROWS, GROUPS=groups
+            x, ids, w.tensors, bias, y, n, k, steps, experts, share, **reading_rows(w.format), ROWS=VECTOR_ROWS, GROUPS=groups
         )
     return y
 

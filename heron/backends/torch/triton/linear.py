@@ -20,7 +20,7 @@ from heron.backends.torch.planes import Planes
 from heron.backends.torch.triton.decode import decode
 from heron.backends.torch.triton.glu import activate
 from heron.backends.torch.triton.launch import cdiv, stages
-from heron.backends.torch.triton.tiles import TILES, reading
+from heron.backends.torch.triton.tiles import TILES, reading, reading_rows
 from heron.backends.torch.triton.walk import many_rows, one_row, walk
 from heron.backends.torch.weights import TILE
 
@@ -66,7 +66,7 @@ def tile_for(count: int, dtype: torch.dtype) -> Tile | None:
 def _vector(
     x_ptr, planes, others, bias_ptr, other_bias_ptr, y_ptr, n, K, steps, limit, offset,
     QUANTS: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, RUN: tl.constexpr, LANES: tl.constexpr,
-    VALUES: tl.constexpr, SCALE: tl.constexpr, MINIMUM: tl.constexpr, ROWS: tl.constexpr, GROUPS: tl.constexpr,
+    VALUES: tl.constexpr, SCALE: tl.constexpr, MINIMUM: tl.constexpr, PAIRS: tl.constexpr, ROWS: tl.constexpr, GROUPS: tl.constexpr,
     KIND: tl.constexpr, LIMITED: tl.constexpr,
 ):  # fmt: skip
     """x [K] -> y [n], or [splits, n] of sums that are to be added; with a KIND, the product by ``planes`` gates that by ``others``."""
@@ -75,11 +75,13 @@ def _vector(
     first_block = tl.minimum(row, n - 1).to(tl.int64) * (K // BLOCK)
     begin = tl.program_id(1) * steps
     end = tl.minimum(begin + steps, tl.cdiv(K, GROUPS * LANES * PARTS))
-    y = one_row(x_ptr, planes, first_block, K, begin, end, QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, ROWS, GROUPS)
+    y = one_row(x_ptr, planes, first_block, K, begin, end, QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, PAIRS, ROWS, GROUPS)
     if bias_ptr is not None:
         y += tl.load(bias_ptr + row, row < n, 0.0)
     if KIND is not None:
-        up = one_row(x_ptr, others, first_block, K, begin, end, QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, ROWS, GROUPS)
+        up = one_row(
+            x_ptr, others, first_block, K, begin, end, QUANTS, BLOCK, PARTS, RUN, LANES, VALUES, SCALE, MINIMUM, PAIRS, ROWS, GROUPS
+        )
         if other_bias_ptr is not None:
             up += tl.load(other_bias_ptr + row, row < n, 0.0)
         if LIMITED:
@@ -159,7 +161,7 @@ def gated_linear(
     groups, steps = walk(gate.format, k, VECTOR_BYTES)
     _vector[(cdiv(n, VECTOR_ROWS), 1)](
         x.contiguous(), gate.tensors, up.tensors, *biases, y, n, k, steps, limit, offset,
-        **reading(gate.format), ROWS=VECTOR_ROWS, GROUPS=groups, KIND=kind, LIMITED=limit != 0, num_warps=4,
+        **reading_rows(gate.format), ROWS=VECTOR_ROWS, GROUPS=groups, KIND=kind, LIMITED=limit != 0, num_warps=4,
     )  # fmt: skip
     return y
 
@@ -173,7 +175,7 @@ def _times_vector(x: Tensor, w: Planes, bias: Tensor | None, splits: int | None)
     y = torch.empty(splits, n, dtype=x.dtype if splits == 1 else torch.float32, device=x.device)
     _vector[(programs, splits)](
         x, w.tensors, None, bias if splits == 1 else None, None, y, n, k, each, 0.0, 0.0,
-        **reading(w.format), ROWS=VECTOR_ROWS, GROUPS=groups, KIND=None, LIMITED=False, num_warps=4,
+        **reading_rows(w.format), ROWS=VECTOR_ROWS, GROUPS=groups, KIND=None, LIMITED=False, num_warps=4,
     )  # fmt: skip
     return y if splits == 1 else _added(y, bias, x)
 

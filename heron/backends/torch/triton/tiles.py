@@ -25,6 +25,7 @@ import numpy as np
 import triton
 import triton.language as tl
 
+from heron.backends.torch.triton.pairs import pairs_2, pairs_4, pairs_4_centred, pairs_e2m1, pairs_i8, pairs_u8
 from heron.quant.dequantize import IQ4_VALUES
 from heron.quant.formats import Format
 
@@ -247,25 +248,26 @@ class Tiles:
     values: Any
     scale: Any
     minimum: Any = None
+    pairs: Any = None  #: numbers of words, where they follow from these alone
 
 
 TILES: dict[str, Tiles] = {
-    "Q4_0": Tiles(1, 2, 16, 16, _q4_0, _scale_0),
-    "Q4_1": Tiles(2, 2, 16, 16, _q4_1, _scale_0, _minimum_1),
+    "Q4_0": Tiles(1, 2, 16, 16, _q4_0, _scale_0, pairs=pairs_4_centred),
+    "Q4_1": Tiles(2, 2, 16, 16, _q4_1, _scale_0, _minimum_1, pairs_4),
     "Q5_0": Tiles(2, 2, 16, 16, _q5_0, _scale_0),
     "Q5_1": Tiles(3, 2, 16, 16, _q5_1, _scale_0, _minimum_1),
-    "Q8_0": Tiles(1, 1, 32, 32, _q8_0, _scale_0),
-    "Q2_K": Tiles(1, 4, 32, 16, _q2_k, _scale_q2_k, _minimum_q2_k),
+    "Q8_0": Tiles(1, 1, 32, 32, _q8_0, _scale_0, pairs=pairs_i8),
+    "Q2_K": Tiles(1, 4, 32, 16, _q2_k, _scale_q2_k, _minimum_q2_k, pairs_2),
     "Q3_K": Tiles(1, 4, 32, 16, _q3_k, _scale_q3_k),
-    "Q4_K": Tiles(3, 2, 32, 32, _q4_1, _scale_q4_k, _minimum_q4_k),
+    "Q4_K": Tiles(3, 2, 32, 32, _q4_1, _scale_q4_k, _minimum_q4_k, pairs_4),
     "Q5_K": Tiles(4, 2, 32, 32, _q5_k, _scale_q4_k, _minimum_q4_k),
     "Q6_K": Tiles(0, 2, 64, 16, _q6_k, _scale_q6_k),
     "IQ4_NL": Tiles(1, 2, 16, 16, _iq4, _scale_0),
     "IQ4_XS": Tiles(3, 2, 16, 16, _iq4, _scale_iq4_xs),
-    "MXFP4": Tiles(1, 2, 16, 16, _e2m1, _scale_mxfp4),
-    **{f"U4_{group}": Tiles(2, 2, 16, 16, _q4_1, _scale_0, _minimum_1) for group in (32, 64, 128)},
-    **{f"U8_{group}": Tiles(2, 1, 32, 32, _q8_0, _scale_0, _minimum_1) for group in (32, 64, 128)},
-    **{f"I8_{group}": Tiles(1, 1, 32, 32, _q8_0, _scale_0) for group in (32, 128)},
+    "MXFP4": Tiles(1, 2, 16, 16, _e2m1, _scale_mxfp4, pairs=pairs_e2m1),
+    **{f"U4_{group}": Tiles(2, 2, 16, 16, _q4_1, _scale_0, _minimum_1, pairs_4) for group in (32, 64, 128)},
+    **{f"U8_{group}": Tiles(2, 1, 32, 32, _q8_0, _scale_0, _minimum_1, pairs_u8) for group in (32, 64, 128)},
+    **{f"I8_{group}": Tiles(1, 1, 32, 32, _q8_0, _scale_0, pairs=pairs_i8) for group in (32, 128)},
     **{f"E4M3_{group}": Tiles(1, 1, 32, 32, _e4m3, _scale_0) for group in (32, 128)},
 }
 
@@ -283,3 +285,8 @@ def reading(format: Format) -> dict[str, Any]:
         "SCALE": tiles.scale,
         "MINIMUM": tiles.minimum,
     }
+
+
+def reading_rows(format: Format) -> dict[str, Any]:
+    """The same of a kernel that multiplies one row, which takes numbers of words where it can."""
+    return {**reading(format), "PAIRS": TILES[format.name].pairs}
