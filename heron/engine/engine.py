@@ -239,6 +239,7 @@ class Engine(Asking):
         if self._thread is not None:
             self._thread.join()
         self._end_all("cancelled", EngineClosed("the engine was closed"))
+        self._steps.land()  # before what it computes in goes
         self.model.allocate()
         if self._draft is not None:
             self._draft.close()

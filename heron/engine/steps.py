@@ -105,14 +105,14 @@ class Steps:
         if before is not None:
             self._land(before)
         if self._flight is not None and self._flight.chosen is None:
-            self._land_now()
+            self.land()
         return bool(texts or parts or stuck or before)
 
     def _plan(self) -> list[Part]:
         """The next step's parts. While a step is under way nobody gives way: it may be the last one of who has the room."""
         parts = self._scheduler.plan(patient=self._flight is not None)
         if parts is None:
-            self._land_now()
+            self.land()
             parts = self._scheduler.plan()
         return parts or []
 
@@ -146,8 +146,8 @@ class Steps:
         vectors = any(isinstance(part.request, Text) for part in parts)
         return Flight(parts, self._executable.submit("forward", batch, ("logits", "normed") if vectors else ("logits",)))
 
-    def _land_now(self) -> None:
-        """Take up the step under way before there is another."""
+    def land(self) -> None:
+        """Wait for the step under way, if there is one, and take it up."""
         flight, self._flight = self._flight, None
         if flight is not None:
             self._land(flight)

@@ -263,13 +263,15 @@ def test_a_device_that_fails_ends_what_it_computed_and_the_engine_goes_on(llama:
         assert before.timings.cached_tokens == 0  # who knows what else the device lost
 
 
-def test_an_engine_may_be_closed_and_another_begun_while_a_step_is_under_way(llama: Model) -> None:
+def test_an_engine_may_be_closed_and_another_begun_while_a_step_is_under_way(llama: Model, late: LateDevice) -> None:
+    """The cache goes when the step has ended."""
     how = {"temperature": 0, "max_tokens": 12, "ignore_eos": True}
     engine = Engine(llama)
     left = engine.submit(parity.prompt(60, 9), **how)
     engine.step()
     engine.step()
     engine.close()
+    assert late.calls == [("submit", 0), ("submit", 1), ("result", 0), ("result", 1)]
     with pytest.raises(HeronError, match="closed"):
         left.result()
     expected = llama.generate(parity.prompt(60, 9), **how).tokens
