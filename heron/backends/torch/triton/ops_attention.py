@@ -37,7 +37,7 @@ def attend(step: Step, node: Node, q: Tensor, k: Tensor | None = None, v: Tensor
     if (lengths > beyond).any():
         half, share = product_type(q, keys.key) != torch.float32, q.shape[1] // keys.key.shape[1]
         block = tile_rows(max(keys.dims), half)
-        tiles = step.once(("tiles", share, block, beyond), lambda: step.index(tiles_of(lengths, share, block, beyond)))
+        tiles = step.once(("tiles", share, block, beyond), lambda: step.index(tiles_of(lengths, share, block, beyond)).int())
         prefill(q, keys, score, span, tiles, block, y)
     return (y,)
 
