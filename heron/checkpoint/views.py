@@ -217,22 +217,23 @@ class MapValues(Tensor):
 
 
 class InOrder(Tensor):
-    """The numbers of a tensor as F32, each column where the matrix has it."""
+    """The numbers of a tensor as F32, each column where the matrix has it. ``order`` is that of the tensor's, where it does not tell."""
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, order: NDArray[np.intp] | None = None) -> None:
         self._source, self.shape, self.format, self.pairing = tensor, tensor.shape, FORMATS["F32"], tensor.pairing
+        self._order = tensor.column_order if order is None else order
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         values = dequantize(self._source.format, self._source.rows(start, self._stop(stop)))
-        order = self._source.column_order
-        return np.ascontiguousarray(values if order is None else in_place(values, order)).view(np.uint8)
+        return np.ascontiguousarray(values if self._order is None else in_place(values, self._order)).view(np.uint8)
 
 
 class AsStored(Tensor):
-    """A tensor whose columns are stored in another order, taken for a matrix that has them in that one."""
+    """A tensor whose columns are stored in another order, ``order``, taken for a matrix that has them in that one."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._source, self.shape, self.format, self.pairing = tensor, tensor.shape, tensor.format, tensor.pairing
+        self.order = tensor.column_order
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         return self._source.rows(start, stop)

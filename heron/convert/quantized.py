@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.checkpoint.tensor import Tensor
+from heron.checkpoint.views import InOrder
 from heron.errors import CheckpointError
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import Format
@@ -21,6 +22,7 @@ class Quantized(Tensor):
         self, name: str, source: Tensor, format: Format, importance: NDArray[np.float32] | None = None, threads: int | None = None
     ) -> None:
         self.shape, self.format = source.shape, format
+        source = source if source.column_order is None else InOrder(source)
         self._name, self._source, self._importance, self._threads = name, source, importance, threads
         format.row_bytes(source.row_length)  # refuses rows that are not whole blocks
 

@@ -14,6 +14,7 @@ import parity
 import pytest
 import torch
 import transformers as tf
+from adapters import adapter, merged
 from parity import Runner, difference, prompt, whole
 from ranks import in_ranks
 from safetensors.torch import load_file, save_file
@@ -21,8 +22,12 @@ from safetensors.torch import load_file, save_file
 from heron.backends import native
 from heron.backends import torch as on_torch
 from heron.backends.base import Options
+from heron.backends.torch.training import Lora, trainable
 from heron.checkpoint.checkpoint import Checkpoint
+from heron.convert.quantized import Quantized
+from heron.graph.passes.lora import attach
 from heron.models.registry import build_model
+from heron.quant.formats import FORMATS
 
 SIZES: dict[str, Any] = {
     "vocab_size": 67,
@@ -167,6 +172,40 @@ def test_logits_on_other_backends(packed: tuple[Case, parity.Tiny], backend: Any
     model, tokens = build_model(Checkpoint(packed[1].folder)), prompt(67, 40)
     got = whole(Runner(model, lambda model, options: backend.prepare(model, options=options), options), tokens)
     assert difference(got, packed[1].expected(tokens)) <= parity.TOLERANCE
+
+
+def test_adapters_know_of_no_order(tmp_path: Path) -> None:
+    made = make(CASES["gptq 4 symmetric, act-order"], tmp_path / "packed")
+    made.hf.save_pretrained(tmp_path / "meant")
+    models = [build_model(Checkpoint(tmp_path / name)) for name in ("packed", "meant")]
+    change, tokens = adapter(models[1], 1), prompt(67, 40)
+    runner, meant = Runner(attach(models[0], list(change.pairs))), whole(Runner(merged(models[1], change)), tokens)
+    runner.executable.load_adapter(1, change)
+    got = runner.step({0: tokens}, adapter=np.ones(1, np.int32))[0]["logits"]
+    assert difference(meant, made.expected(tokens)) > 0.1
+    assert difference(got, meant) <= parity.TOLERANCE
+
+
+def test_what_trains_is_put_back_in_its_order(tmp_path: Path) -> None:
+    made = make(CASES["gptq 4 symmetric, act-order"], tmp_path)
+    before = Checkpoint(made.folder).tensors
+    model = trainable(made.folder, train=["blk.0.ffn_down*"], lora=Lora(("blk.1.*",), rank=2))
+    torch.manual_seed(0)
+    pairs = {name: parameter for name, parameter in model.named_parameters() if ".lora_" in name}
+    with torch.no_grad():
+        for parameter in pairs.values():
+            parameter.normal_()
+    after, change = model.tensors(), model.adapter()
+    np.testing.assert_allclose(after["blk.0.ffn_down.weight"].numpy(), before["blk.0.ffn_down.weight"].numpy(), atol=1e-6)
+    down, up = change.pairs["blk.1.ffn_down.weight"]
+    meant = before["blk.1.ffn_down.weight"].numpy() + change.scale * up @ down
+    np.testing.assert_allclose(after["blk.1.ffn_down.weight"].numpy(), meant, atol=1e-5)
+
+
+def test_another_format_has_columns_in_their_places(tmp_path: Path) -> None:
+    tensor = Checkpoint(make(CASES["gptq 4, act-order"], tmp_path).folder).tensors["blk.0.ffn_up.weight"]
+    assert tensor.column_order is not None
+    np.testing.assert_array_equal(Quantized("x", tensor, FORMATS["F32"]).numpy(), tensor.numpy())
 
 
 def test_two_ranks_of_columns_in_another_order(tmp_path: Path) -> None:

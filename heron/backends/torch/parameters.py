@@ -15,7 +15,7 @@ from heron.backends.torch.weights import Matrix, TorchWeights
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.pairing import HalfPaired
 from heron.checkpoint.tensor import Tensor as Stored
-from heron.checkpoint.views import Concat, Reshape
+from heron.checkpoint.views import AsStored, Concat, InOrder, Reshape
 from heron.graph.graph import Graph, Weight
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import FORMATS
@@ -73,6 +73,11 @@ class TrainedWeights(TorchWeights):
         return make().to(self._device)
 
 
+def stored_order(weight: Weight) -> NDArray[np.intp] | None:
+    """The order in which the weight's columns are stored, where it is not the matrix's own."""
+    return weight.tensor.order if isinstance(weight.tensor, AsStored) else None
+
+
 class Held(Stored):
     """A parameter as a tensor of a checkpoint; rows are read from the device when they are asked for."""
 
@@ -89,9 +94,10 @@ class Held(Stored):
 class Merged(Stored):
     """A matrix W [out, in] with an adapter's product B A added, in f32."""
 
-    def __init__(self, matrix: Stored, down: Tensor, up: Tensor) -> None:
-        """A [r, in], and B [out, r] with the scale in it."""
-        self._matrix, self._down, self._up = matrix, down, up
+    def __init__(self, matrix: Stored, down: Tensor, up: Tensor, order: NDArray[np.intp] | None = None) -> None:
+        """A [r, in], and B [out, r] with the scale in it. ``order`` is that of the matrix's columns, where it is not A's."""
+        self._matrix, self._up = matrix, up
+        self._down = down if order is None else down[:, torch.from_numpy(order)]
         self.shape, self.format = matrix.shape, FORMATS["F32"]
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
@@ -109,6 +115,8 @@ def with_changed(checkpoint: Checkpoint, changed: Mapping[str, tuple[Weight, Sto
     for name, pairs in parts.items():
         before = tensors[name]
         now = _joined(pairs)
+        if (order := stored_order(pairs[0][0])) is not None:
+            now = InOrder(now, order)
         now = now if now.shape == before.shape else Reshape(now, before.shape)
         tensors[name] = HalfPaired(now, before.heads) if isinstance(before, HalfPaired) else now
     return tensors

@@ -22,14 +22,23 @@ from heron.backends.batch import Batch
 from heron.backends.torch import attention, core, recurrent, routing  # noqa: F401
 from heron.backends.torch.device import DTYPES, compute_dtype, find_device
 from heron.backends.torch.inputs import Inputs, arrays
-from heron.backends.torch.parameters import Held, Merged, TrainedWeights, matching, place, trainable_weights, with_changed
+from heron.backends.torch.parameters import (
+    Held,
+    Merged,
+    TrainedWeights,
+    matching,
+    place,
+    stored_order,
+    trainable_weights,
+    with_changed,
+)
 from heron.backends.torch.segments import Segment, run, segments
 from heron.backends.torch.step import KERNELS, DeviceAdapter, Kernel, Step
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.tensor import Tensor as Stored
 from heron.errors import RequestError, UnsupportedError
 from heron.graph.dims import R, T
-from heron.graph.graph import Graph, Node
+from heron.graph.graph import Graph, Node, Weight
 from heron.graph.passes.lora import attach
 from heron.graph.passes.stateless import stateless
 from heron.graph.passes.tap import tap
@@ -181,10 +190,11 @@ class TrainableModel(nn.Module):
         Rows are read when they are asked for: write them before training goes on.
         """
         changed = {name: (self._found[name], Held(parameter)) for name, parameter in self._trained.items()}
-        merged = {
-            name: (self._found[name], Merged(changed[name][1] if name in changed else self._found[name].tensor, down.detach(), up.detach()))
-            for name, (down, up) in self._scaled_pairs().items()
-        }
+        merged: dict[str, tuple[Weight, Stored]] = {}
+        for name, (down, up) in self._scaled_pairs().items():
+            weight = self._found[name]
+            before = changed[name][1] if name in changed else weight.tensor
+            merged[name] = (weight, Merged(before, down.detach(), up.detach(), stored_order(weight)))
         return with_changed(self.checkpoint, {**changed, **merged})
 
     def adapter(self) -> Adapter:
