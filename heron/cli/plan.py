@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from json import dumps
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from heron.backends.base import Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.cli.info import human_bytes, human_count, printable
 from heron.cli.opening import locate
-from heron.engine.forecast import DECODE_SHARE, PREFILL_SHARE, Forecast, forecast
+from heron.engine.forecast import DECODE_SHARE, PREFILL_SHARE, Forecast, forecast, on_gpus
 from heron.engine.limits import machine_limits
 from heron.engine.memory import available_bytes, resident_bytes
 from heron.errors import RequestError
@@ -52,7 +53,8 @@ def plan(
         graphs = build_model(checkpoint)
         told = forecast(graphs, Options(kv_dtype=kv_dtype, repack=repack), sequences)
         found = facts(told, ctx_size or graphs.context_length, sequences, machine_limits(threads) if measure else {})
-        found = {"path": str(path), "architecture": checkpoint.architecture, **found}
+        gpus = [asdict(each) for each in on_gpus(graphs, told.options)]
+        found = {"path": str(path), "architecture": checkpoint.architecture, **found, "gpus": gpus}
     if json:
         print(dumps(found, indent=2))
     else:
@@ -107,6 +109,10 @@ def _show(found: dict[str, Any], told: Forecast) -> None:
     )
     console.print(table)
     console.print(_contexts(found, told))
+    for gpu in found["gpus"]:
+        have = f"{gpu['device']} has {human_bytes(gpu['free'])} free, the model takes {human_bytes(gpu['need'])} there with a short context"
+        some = f"{gpu['layers']} of {gpu['of']} layers fit: --gpu-layers {gpu['layers']}"
+        console.print(f"{have}: {'it fits' if gpu['layers'] > gpu['of'] else some}", soft_wrap=True)
     if "expected" in found:
         expected, most = found["expected"], found["decode"]
         say = partial(console.print, soft_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from heron.backends.base import Executable, Memory, Options
+from heron.backends.fit import fit
 from heron.backends.reference.state import state_groups
 from heron.compiled import core
 from heron.engine.budget import Budget
@@ -60,6 +61,29 @@ class Forecast:
     def prefill_speed(self, rate: float) -> float:
         """Tokens/s at most, at so many multiply-adds a second."""
         return rate / self.parameters
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """Of a GPU: its free bytes, and how many of the model's layers fit there (``layers > of``: all, and the output head)."""
+
+    device: str
+    free: int
+    layers: int
+    of: int
+    need: int
+
+
+def on_gpus(model: Model, options: Options) -> list[OnGpu]:
+    """What fits on the GPU that a model would be put on here, if there is one; torch is asked only where a driver is."""
+    from heron.backends import torch
+
+    device = torch.first_gpu() if torch.sees_gpu() else None
+    room = None if device is None else torch.room(device, options)
+    if device is None or room is None:
+        return []
+    found = fit(model, room.free, options, room.itemsize)
+    return [OnGpu(device, room.free, found.layers, found.of, found.need)]
 
 
 #: Backends whose memory is foretold.

@@ -106,6 +106,16 @@ def test_the_command() -> None:
     assert CliRunner().invoke(app, ["plan", "-s", "0"]).exit_code != 0
 
 
+@pytest.mark.parametrize(("free", "shown"), [(1 << 40, "it fits"), (1_500_000, "of 4 layers fit: --gpu-layers")])
+def test_a_gpu_is_told_of(free: int, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from heron.backends import torch
+
+    monkeypatch.setattr(torch, "sees_gpu", lambda: True)
+    monkeypatch.setattr(torch, "first_gpu", lambda: "cuda")
+    monkeypatch.setattr(torch, "room", lambda device, options: torch.Room(free, 2))
+    assert shown in CliRunner().invoke(app, ["plan", "--no-measure"]).stdout
+
+
 def test_the_engine_says_what_was_foretold(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "heron.engine"), Engine(heron.load(pocket.path()), max_seqs=2):
         pass
