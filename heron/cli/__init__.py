@@ -25,6 +25,7 @@ COMMANDS = {
     "perplexity": ("heron.cli.perplexity", "Measure how well a model predicts a text."),
     "quantize": ("heron.cli.quantize", "Write a model in fewer bits."),
     "imatrix": ("heron.cli.imatrix", "Find which weights matter, for quantizing a model."),
+    "convert": ("heron.cli.convert", "Turn a model's folder into a GGUF file, or the other way."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
 }
 

@@ -29,7 +29,7 @@ def folder_parts(folder: Path, name: str | None = None) -> Parts:
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
         raise TokenizerError(f"{folder}: there is no {' or '.join(names)}; download the model's tokenizer too")
-    settings = _Settings(folder)
+    settings = Settings(folder)
     parts = _json_parts(path, settings) if path.suffix == ".json" else _model_parts(path, settings)
     ids = {token: id for id, token in reversed(list(enumerate(parts.tokens)))}
     control = {parts.tokens[id] for id in parts.special}
@@ -48,7 +48,7 @@ def folder_parts(folder: Path, name: str | None = None) -> Parts:
     return parts
 
 
-class _Settings:
+class Settings:
     """tokenizer_config.json, special_tokens_map.json, added_tokens.json, generation_config.json and chat_template.jinja."""
 
     def __init__(self, folder: Path) -> None:
@@ -84,7 +84,7 @@ class _Settings:
         return (default if isinstance(default, str) else None), named
 
 
-def _json_parts(path: Path, settings: _Settings) -> Parts:
+def _json_parts(path: Path, settings: Settings) -> Parts:
     text = _text(path)
     library = load_library(text, str(path), settings.added)
     present = [token for token in settings.named.values() if library.token_to_id(token) is not None]
@@ -111,7 +111,7 @@ def _json_parts(path: Path, settings: _Settings) -> Parts:
     )
 
 
-def _model_parts(path: Path, settings: _Settings) -> Parts:
+def _model_parts(path: Path, settings: Settings) -> Parts:
     model = read_sentencepiece(path.read_bytes(), str(path))
     tokens, kinds = list(model.tokens), list(model.kinds)
     for id, token in sorted(settings.added.items()):
