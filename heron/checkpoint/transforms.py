@@ -10,6 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -274,7 +275,10 @@ class SplitKVB(Transform):
     def to_gguf(self, tensors: Tensors, metadata: Metadata) -> Tensors:
         result = dict(tensors)
         for name, _ in matching(tensors, self.patterns):
-            key_part, value_part = split_kv_b(result.pop(name), *self._sizes(metadata))
+            joined = result.pop(name)
+            if (scale := result.pop(name.replace("weight", "scale"), None)) is not None:  # of NVFP4: the parts have none
+                joined = MapValues(joined, partial(np.multiply, scale.numpy().reshape(())))
+            key_part, value_part = split_kv_b(joined, *self._sizes(metadata))
             result[name.replace("attn_kv_b", "attn_k_b")] = key_part
             result[name.replace("attn_kv_b", "attn_v_b")] = value_part
         return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from adapters import adapter, merged
 from parity import Runner, difference, prompt, whole
 from ranks import in_ranks
 from safetensors.torch import load_file, save_file
+from tiny_models import DEEPSEEK
 
 from heron.backends import native
 from heron.backends import torch as on_torch
@@ -119,11 +120,13 @@ def make(case: Case, folder: Path) -> parity.Tiny:
     made = parity.tiny(case.make(**SIZES), folder)
     rng = np.random.default_rng(0)
     stored = load_file(folder / "model.safetensors")
-    meant = made.hf.state_dict()
+    meant = dict(stored)
     for name in [name for name in stored if name.endswith("_proj.weight")]:
         tensors, values = case.pack(stored.pop(name).numpy(), rng)
-        meant[name].copy_(torch.from_numpy(values))
+        meant[name] = torch.from_numpy(values).clone()
         stored |= {f"{name.removesuffix('weight')}{suffix}": tensor.clone().contiguous() for suffix, tensor in tensors.items()}
+    save_file(meant, folder / "model.safetensors", {"format": "pt"})
+    made.hf = tf.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     save_file(stored, folder / "model.safetensors")
     config = json.loads((folder / "config.json").read_text())
     if case.key.endswith(".json"):
@@ -131,6 +134,31 @@ def make(case: Case, folder: Path) -> parity.Tiny:
     else:
         (folder / "config.json").write_text(json.dumps(config | {case.key: case.config}))
     return made
+
+
+MOE = {"head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "norm_topk_prob": True}
+LATENT = {"num_key_value_heads": 4, "moe_intermediate_size": 64, "kv_lora_rank": 64, "q_lora_rank": 64} | {
+    "qk_rope_head_dim": 16,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+}
+#: Models whose tensors are not Llama's: experts, fused matrices, biases, latent attention.
+OTHERS = {
+    "experts": lambda **sizes: tf.Qwen3MoeConfig(**sizes, **MOE),
+    "fused": lambda **sizes: tf.Phi3Config(**sizes, pad_token_id=0),
+    "biases": tf.Qwen2Config,
+    "latent": lambda **sizes: tf.DeepseekV3Config(**{**DEEPSEEK, **sizes, **LATENT}),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", ["gptq 4, act-order", "awq gemm", "fp8 block", "modelopt nvfp4"])
+def test_other_models(name: str, kind: str, tmp_path: Path) -> None:
+    made = make(replace(CASES[name], make=OTHERS[kind]), tmp_path)
+    model, tokens = build_model(Checkpoint(tmp_path)), prompt(67, 40)
+    assert difference(whole(Runner(model), tokens), made.expected(tokens)) <= parity.TOLERANCE
+    shipped = Runner(model, lambda model, options: on_torch.prepare(model, options=options))
+    assert difference(whole(shipped, tokens), made.expected(tokens)) <= parity.TOLERANCE
 
 
 @pytest.fixture(scope="module", params=CASES)

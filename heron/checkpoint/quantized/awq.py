@@ -66,7 +66,7 @@ class Gemm(Awq):
         return self._columns(self._words.words(), start, stop)
 
     def scales(self, start: int, stop: int) -> Floats:
-        return np.ascontiguousarray(self._scales.numbers()[:, start:stop].T)
+        return self._scales.columns(start, stop)
 
     def minima(self, start: int, stop: int, scales: Floats) -> Floats:
         return -scales * self._columns(self._zeros.words(), start, stop).astype(np.float32)

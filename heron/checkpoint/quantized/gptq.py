@@ -13,7 +13,7 @@ from heron.checkpoint.metadata import Metadata
 from heron.checkpoint.quantized.order import sorted_columns
 from heron.checkpoint.quantized.parts import SCALES, Codes, Floats, Parts
 from heron.checkpoint.quantized.rewrite import Rewritten, Source
-from heron.checkpoint.quantized.unpack import packed_length, unpack
+from heron.checkpoint.quantized.unpack import packed_length, unpack, unpack_rows
 from heron.checkpoint.tensor import Tensor
 from heron.errors import UnsupportedError
 
@@ -57,19 +57,21 @@ class Gptq(Source):
             self.kind = "signed"
 
     def codes(self, start: int, stop: int) -> Codes:
-        codes = unpack(self._words.words()[:, start:stop], self.bits)
-        codes = (codes if self.order is None else codes[self.order]).T
+        codes = unpack_rows(np.ascontiguousarray(self._words.words()[:, start:stop].T), self.bits, self.shape[1])
+        codes = codes if self.order is None else codes.take(self.order, axis=1)
         if self.kind == "signed":
             self._check_centre(self.zeros(start, stop))
             codes = codes ^ np.uint8(128)
-        return np.ascontiguousarray(codes)
+        return codes
 
     def scales(self, start: int, stop: int) -> Floats:
-        return np.ascontiguousarray(self._scales.numbers()[:, start:stop].T)
+        return self._scales.columns(start, stop)
 
     def zeros(self, start: int, stop: int) -> NDArray[np.uint8]:
         """[rows, groups]. What version 1 stores of a zero of 0 is all ones."""
-        codes = unpack(self._zeros.words().T, self.bits)[start:stop]
+        first = start // 32  # runs of so many codes are whole words
+        words = self._zeros.words()[:, first * self.bits : -(-stop // 32) * self.bits]
+        codes = unpack(words.T, self.bits)[start - 32 * first :][: stop - start]
         return codes + np.uint8(self._less) & np.uint8((1 << self.bits) - 1)
 
     def minima(self, start: int, stop: int, scales: Floats) -> Floats:

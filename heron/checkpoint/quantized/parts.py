@@ -46,7 +46,14 @@ class Part:
 
     def numbers(self, start: int = 0, stop: int | None = None) -> Floats:
         """Rows start..stop decoded: float32 [rows, row length]. Raises CheckpointError where one is not finite."""
-        values = dequantize(self.tensor.format, self.tensor.rows(start, stop))
+        return self._finite(dequantize(self.tensor.format, self.tensor.rows(start, stop)))
+
+    def columns(self, start: int, stop: int) -> Floats:
+        """The numbers in columns start..stop of all rows, transposed: [columns, rows]. Raises as ``numbers``."""
+        stored = np.ascontiguousarray(self.words()[:, start:stop].T)
+        return self._finite(dequantize(self.tensor.format, stored.view(np.uint8)))
+
+    def _finite(self, values: Floats) -> Floats:
         if not np.isfinite(values).all():
             raise self.error(NOT_FINITE)
         return values
@@ -55,10 +62,7 @@ class Part:
         """As ``numbers``; bytes are exponents of two (E8M0)."""
         if self.tensor.format.name != "I8":
             return self.numbers(start, stop)
-        values = E8M0[self.words(start, stop)]
-        if not np.isfinite(values).all():
-            raise self.error(NOT_FINITE)
-        return values
+        return self._finite(E8M0[self.words(start, stop)])
 
     def number(self) -> np.float32:
         """The only number of a tensor of one."""
