@@ -5,6 +5,7 @@
 #include "quantize_grids.h"
 #include "vector.h"
 
+#include "quantize_lanes.inc"
 #include "quantize_rules.inc"
 #include "quantize_search.inc"
 #include "quantize_range.inc"
