@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from heron.engine.constrain import Constraint
     from heron.engine.engine import Engine
     from heron.engine.generation import Generation, Piece
-    from heron.engine.model import Model, load
+    from heron.engine.loading import load
+    from heron.engine.model import Model
     from heron.engine.sampling import SamplingParams
     from heron.errors import HeronError
     from heron.text.tokenizer import Tokenizer
@@ -44,7 +45,7 @@ _WHERE = {
     "Piece": "heron.engine.generation",
     "SamplingParams": "heron.engine.sampling",
     "Tokenizer": "heron.text.tokenizer",
-    "load": "heron.engine.model",
+    "load": "heron.engine.loading",
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from heron.cli.prompt import note
-from heron.engine.model import Model, load
+from heron.engine.loading import load
+from heron.engine.model import Model
 from heron.errors import CheckpointError
 
 
