@@ -117,6 +117,7 @@ CASES: dict[str, Build] = {
     **{f"glu {kind}": (lambda c, kind=kind: c.b.glu(c.x(37), c.x(37), kind)) for kind in ("silu", "gelu")},
     "softmax": lambda c: c.b.softmax(c.x(37)),
     "sum": lambda c: c.b.sum(c.x(3, 37)),
+    "columns": lambda c: c.b.columns(c.x(3, 37), Weight("order", Const(c.rng.permutation(37)))),
     "normalize": lambda c: c.b.normalize(c.b.softmax(c.x(7)), 1e-4),
     "split and concat": lambda c: c.b.concat(*reversed(c.b.split(c.x(3, 22), 5, 16, 1))),
     "rows": lambda c: c.b.rows(c.x(3, 7)),
