@@ -16,7 +16,7 @@ from heron.checkpoint.metadata import Metadata
 from heron.errors import UnsupportedError
 
 # GGUF key <- the names that configurations have for it, in the order in which they are tried.
-_INTEGERS = {
+INTEGERS = {
     "vocab_size": ("vocab_size",),
     "context_length": ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "max_seq_len", "seq_length"),
     "embedding_length": ("hidden_size", "n_embd", "d_model"),
@@ -34,7 +34,7 @@ _INTEGERS = {
     "expert_group_used_count": ("topk_group",),
     "leading_dense_block_count": ("first_k_dense_replace",),
 }
-_NUMBERS = {
+NUMBERS = {
     "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
     "attention.layer_norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "norm_eps"),
     "expert_weights_scale": ("routed_scaling_factor",),
@@ -42,7 +42,7 @@ _NUMBERS = {
     "final_logit_softcapping": ("final_logit_softcapping",),
     "attention.clamp_kqv": ("clip_qkv",),
 }
-_FLAGS = {"expert_weights_norm": ("norm_topk_prob",)}
+FLAGS = {"expert_weights_norm": ("norm_topk_prob",)}
 
 _NO_SCALING = ("default", "none", "dynamic")  # dynamic NTK acts beyond the trained context only
 _LAYERS = 100_000
@@ -62,7 +62,7 @@ def common_metadata(config: Metadata) -> dict[str, Any]:
     CheckpointError for values of the wrong type, UnsupportedError for a rope scaling that Heron does not know.
     """
     values: dict[str, Any] = {}
-    for table, read in ((_INTEGERS, config.integer), (_NUMBERS, config.number), (_FLAGS, config.flag)):
+    for table, read in ((INTEGERS, config.integer), (NUMBERS, config.number), (FLAGS, config.flag)):
         for key, names in table.items():
             found = next((v for v in (read(name, None) for name in names) if v is not None), None)
             if found is not None:
