@@ -33,7 +33,8 @@ def config_of(metadata: Metadata, tensors: Tensors) -> tuple[Family, dict[str, A
     values = Metadata({"architecture": arch, **_own(metadata, arch)}, where=metadata.where)
     config: dict[str, Any] = {"architectures": [family.class_name], "model_type": family.model_type}
     for key, value in values.items():
-        if (name := family.keys.get(key, _NAMES.get(key))) is not None:
+        name = family.keys.get(key, _NAMES.get(key))
+        if name is not None and isinstance(value, (int, float)):
             config[name] = _plain(value)
     config["vocab_size"] = tensors["token_embd.weight"].shape[0]
     config |= {flag: name in tensors for flag, name in family.flags.items()}
@@ -69,8 +70,8 @@ def _plain(value: Any) -> Any:
 def _windows(values: Metadata, family: Family) -> dict[str, Any]:
     window, layers = values.integer("attention.sliding_window", 0), values.integer("block_count")
     if not window:
-        none = {"sliding_window": None, "use_sliding_window": False} if not family.kinds else {}
-        return none | ({"layer_types": ["full_attention"] * layers} if family.kinds else {})
+        kinds = {"layer_types": ["full_attention"] * layers} if family.kinds else {}
+        return {"sliding_window": None, "use_sliding_window": False, **kinds}
     said: dict[str, Any] = {"sliding_window": window, "use_sliding_window": True}
     pattern = values.get("attention.sliding_window_pattern")
     if pattern is None:

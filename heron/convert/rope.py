@@ -20,14 +20,15 @@ def rope_parameters(values: Metadata, tensors: Tensors, family: Family) -> dict[
 
     Raises UnsupportedError for scalings that configurations cannot express.
     """
-    whole = {"rope_theta": _short(values.number("rope.freq_base", _THETA)), "rope_type": "default"}
+    theta = _short(values.number("rope.freq_base", _THETA))
+    whole: dict[str, Any] = {"rope_theta": theta, "rope_type": "default"}
     heads = values.integer("attention.head_count", minimum=1)
     head = values.integer("attention.key_length", values.integer("embedding_length") // heads)
     dims = values.integer("rope.dimension_count", head)
     if dims != head or family.partial:
         share = dims / head
         whole["partial_rotary_factor"] = share if int(head * share) == dims else nextafter(share, 2)
-    whole |= _scaling(values, tensors, dims, whole["rope_theta"])
+    whole |= _scaling(values, tensors, dims, theta)
     beside = {}
     if whole["rope_type"] == "longrope":
         beside["original_max_position_embeddings"] = whole["original_max_position_embeddings"]

@@ -27,6 +27,7 @@ from heron.convert.quantized import Quantized, Watched
 from heron.convert.tokenizer_files import tokenizer_files
 from heron.errors import CheckpointError, RequestError
 from heron.quant.formats import FORMATS, Format
+from heron.text.tokenizer import Tokenizer
 
 DTYPES = {"f32": ("F32", "float32"), "f16": ("F16", "float16"), "bf16": ("BF16", "bfloat16")}
 
@@ -34,7 +35,7 @@ DTYPES = {"f32": ("F32", "float32"), "f16": ("F16", "float16"), "bf16": ("BF16",
 _COMPUTED = re.compile(r"rope_(freqs|factors_long|factors_short)\.weight")
 
 #: Tensors that lose their sense in 16 bits: states' decays and steps, and what decides between experts that are nearly as good.
-_EXACT = re.compile(r"blk\.\d+\.(ssm_(a|d|dt\.bias)|exp_probs_b\.bias|attn_sinks\.weight)")
+_EXACT = re.compile(r"blk\.\d+\.(ssm_(a|d|dt\.bias)|exp_probs_b\.bias)")
 
 
 def as_hf(checkpoint: Checkpoint, dtype: str = "auto") -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -117,10 +118,9 @@ def write_as_hf(
 
 def generation_config(config: dict[str, Any], metadata: Metadata) -> dict[str, dict[str, Any]]:
     """generation_config.json: the ids that begin, end and fill up texts."""
-    from heron.text.tokenizer import Tokenizer
-
     said = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if config.get(key) is not None}
     if "tokenizer.ggml.model" in metadata:
-        ends = sorted(Tokenizer.from_metadata(metadata).eos_ids)
+        tokenizer = Tokenizer.from_metadata(metadata)
+        ends = sorted(tokenizer.eos_ids, key=lambda id: (id != tokenizer.eos, id))
         said |= {"eos_token_id": ends[0] if len(ends) == 1 else ends} if ends else {}
     return {"generation_config.json": said}
