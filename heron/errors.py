@@ -9,6 +9,10 @@ class CheckpointError(HeronError):
     """A model file or folder is missing, damaged or hostile."""
 
 
+class HubError(HeronError):
+    """A model is not on the hub, may not be had from it, or did not arrive whole."""
+
+
 class UnsupportedError(HeronError):
     """The input is well formed, but names something that this version cannot run."""
 

@@ -12,7 +12,22 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 #: From the bottom. A folder may import those before it.
-ORDER = ("errors", "quant", "checkpoint", "graph", "models", "backends", "text", "convert", "engine", "evaluate", "pocket", "server", "cli")
+ORDER = (
+    "errors",
+    "hub",
+    "quant",
+    "checkpoint",
+    "graph",
+    "models",
+    "backends",
+    "text",
+    "convert",
+    "engine",
+    "evaluate",
+    "pocket",
+    "server",
+    "cli",
+)
 HEAVY = {"torch", "triton", "wgpu", "ray", "transformers"}
 #: Where torch's own backend is, whose front imports the others when a model is made ready.
 TORCH = ROOT / "heron" / "backends" / "torch"
@@ -79,6 +94,8 @@ SPARE = (
     "rich",
     "llguidance",
     "gguf",
+    "huggingface_hub",
+    "filelock",
 )
 
 

@@ -25,6 +25,7 @@ from heron.checkpoint.tensor import Tensor
 from heron.checkpoint.transforms import Transform
 from heron.checkpoint.views import Const
 from heron.errors import CheckpointError, UnsupportedError
+from heron.hub.cache import called
 
 __all__ = ["MAPPINGS", "HFMapping", "common_metadata", "open_folder", "register", "text_config"]
 
@@ -81,7 +82,7 @@ def open_folder(folder: Path, mapped: bool = True) -> tuple[Metadata, dict[str, 
         raise UnsupportedError(f"{path}: model_type {model_type!r} is not supported; known are {', '.join(sorted(MAPPINGS)) or 'none'}")
     quantization = _quantization(config, mapping, folder)
     config = text_config(config)
-    metadata = _metadata(config, mapping, folder.resolve().name)
+    metadata = _metadata(config, mapping, called(folder))
     if (pooling := read_sentence_model(folder).pooling_type) is not None:
         metadata[f"{mapping.architecture}.pooling_type"] = pooling
     renames = mapping.renames + sum((t.renames for t in mapping.transforms), ())

@@ -26,6 +26,9 @@ COMMANDS = {
     "quantize": ("heron.cli.quantize", "Write a model in fewer bits."),
     "imatrix": ("heron.cli.imatrix", "Find which weights matter, for quantizing a model."),
     "convert": ("heron.cli.convert", "Turn a model's folder into a GGUF file, or the other way."),
+    "pull": ("heron.cli.pull", "Get a model from the hub."),
+    "list": ("heron.cli.list", "List the models that are here."),
+    "delete": ("heron.cli.delete", "Delete models that were pulled."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
 }
 

@@ -16,14 +16,16 @@ from rich.text import Text
 from heron.checkpoint.checkpoint import Checkpoint, locate
 from heron.checkpoint.json_file import read_object
 from heron.checkpoint.metadata import Metadata
+from heron.cli import opening
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="A GGUF file, or a folder with config.json and safetensors.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, a folder with config.json and safetensors, or a name on the hub.")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a model's architecture, size, formats, context, tokenizer and chat template."""
+    path = opening.locate(model)
     if locate(path).is_dir():
         from heron.models.registry import load_families
 

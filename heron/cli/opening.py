@@ -31,7 +31,7 @@ def open_model(model: str | None, say: Callable[[str], None] = note, **options: 
 
 
 def locate(model: str | None) -> Path:
-    """The model's path. Raises CheckpointError where there is none."""
+    """The model's path; one that is named as on the hub is pulled, if it is not in the cache. Raises CheckpointError, HubError."""
     if model is None:
         from heron import pocket
 
@@ -40,6 +40,16 @@ def locate(model: str | None) -> Path:
             raise CheckpointError("the pocket model is not part of this installation; name a model: heron run MODEL")
         return path
     path = Path(model).expanduser()
-    if not path.exists():
-        raise CheckpointError(f"there is no model at {model!r}; give a GGUF file, or a folder with config.json and safetensors")
-    return path
+    if path.exists():
+        return path
+    from heron.cli.pulling import PullBar
+    from heron.hub.pull import locate as on_hub
+
+    with PullBar() as bar:
+        found = on_hub(model, watch=bar)
+    if found is None:
+        raise CheckpointError(
+            f"there is no model at {model!r}; give a GGUF file, a folder with config.json and safetensors, or a name: ORG/NAME, "
+            "or one that `heron list --aliases` shows"
+        )
+    return found

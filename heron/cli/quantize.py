@@ -24,6 +24,7 @@ from heron.errors import RequestError
 from heron.evaluate.report import plot as draw
 from heron.evaluate.report import report as report_on
 from heron.evaluate.windows import WINDOW, windows
+from heron.hub.cache import called
 from heron.models.registry import load_families
 from heron.quant.mixes import FILE_TYPES, file_type
 
@@ -123,7 +124,7 @@ def _report(model: str, files: list[tuple[str, Path]], corpus: str, chunks: int 
 
 
 def _stem(path: Path) -> str:
-    name = path.resolve().name.removesuffix(".gguf")
+    name = called(path)
     return next((name.removesuffix(f"-{known}") for known in FILE_TYPES if name.endswith(f"-{known}")), name)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ import typer
 from heron.cli.opening import locate, open_model
 from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
 from heron.engine.speculate import DRAFT_TOKENS
+from heron.hub.cache import called
 from heron.server.settings import Settings
 
 DEFAULTS = Settings()
@@ -109,7 +109,7 @@ def serve(
     logs.configure(log_level, log_format)
     sockets = listen(host, port)
     url = address(sockets)
-    state = ServerState(settings, tuple(alias or [_name(path)]))
+    state = ServerState(settings, tuple(alias or [called(path)]))
     logger = logging.getLogger("heron.server")
     logs.event(logger, logging.INFO, "loading the model", address=url, path=str(path))
 
@@ -138,8 +138,3 @@ def serve(
             print(banner(engine, settings, state.names, url), flush=True)
 
     running.serve(state, sockets, load, ready)
-
-
-def _name(path: Path) -> str:
-    """What a model is called by its path: the file's name, or the folder's."""
-    return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem) if path.is_file() else path.resolve().name

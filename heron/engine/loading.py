@@ -11,6 +11,8 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.model import Model
 from heron.errors import RequestError
 from heron.graph.graph import Model as GraphModel
+from heron.hub.names import parse
+from heron.hub.pull import locate as on_hub
 from heron.models.registry import load_families
 
 
@@ -32,7 +34,7 @@ def load(
     cuda_graphs: bool = True,
     rewrite: Callable[[GraphModel], GraphModel] | None = None,
 ) -> Model:
-    """Load a GGUF file or a HF folder.
+    """Load a GGUF file, a HF folder, or a model by its name on the hub (``ORG/NAME:QUANT``), which is pulled if it is not in the cache.
 
     ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where a device is named, or there is a CUDA GPU that the weights
     fit on, else native; ``device`` is what torch calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one;
@@ -45,13 +47,15 @@ def load(
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
     not allow it (docs/loading.md). Without ``cuda_graphs`` torch launches each op of each step (docs/torch.md).
     ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
-    Raises CheckpointError for a damaged file and UnsupportedError for what this version cannot run.
+    Raises CheckpointError for a damaged file, HubError for what cannot be pulled, and UnsupportedError for what this version cannot run.
     """
     where = Where(backend, device, gpu, gpu_layers)
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
     if not (mmap or repack):
         raise RequestError("without repack the weights are used from the mapped file, so mmap is needed; leave one of them out")
+    if isinstance(path, str) and parse(path) and not Path(path).exists():
+        path = on_hub(path) or path
     if Path(path).suffix != ".gguf" or not Path(path).is_file():
         load_families()  # a HF folder is opened by what its family says of it
     checkpoint = Checkpoint(path, mmap=mmap)

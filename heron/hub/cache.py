@@ -1,0 +1,175 @@
+"""Where pulled models live: Hugging Face's cache, so that every program on the machine shares them.
+
+models--ORG--NAME/blobs/CHECKSUM               the bytes, once
+                  blobs/CHECKSUM.incomplete    those of a pull that was cut
+                  snapshots/COMMIT/PATH        links to them, by name
+                  refs/REVISION                the commit that a branch or a tag was when it was pulled
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from heron.errors import HubError
+from heron.hub.choose import Choice, choices, choose, select
+from heron.hub.names import Name
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A model on disk.
+
+    snapshot    the folder with its files, or None for what an interrupted pull left
+    choice      which files those are
+    bytes       what they take, in all revisions
+    last_used   seconds since the epoch
+    """
+
+    name: Name
+    snapshot: Path | None
+    choice: Choice
+    bytes: int
+    last_used: float
+
+    @property
+    def path(self) -> Path | None:
+        """What is opened: a GGUF file or a folder."""
+        return None if self.snapshot is None else self.snapshot / self.choice.entry
+
+
+def folder(given: str | Path | None = None) -> Path:
+    """The cache: the one given, or where ``HF_HUB_CACHE``, ``HF_HOME`` and ``XDG_CACHE_HOME`` say, as huggingface_hub reads them."""
+    if given:
+        return Path(given).expanduser()
+    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
+    return Path(os.path.expandvars(cache)).expanduser()
+
+
+def repository_folder(cache: Path, repository: str) -> Path:
+    """Where a repository's files are."""
+    return cache / ("models--" + repository.replace("/", "--"))
+
+
+def locks_folder(cache: Path, repository: str) -> Path:
+    """Where the locks are that keep two programs from one download."""
+    return cache / ".locks" / repository_folder(cache, repository).name
+
+
+def find(name: Name, cache: Path, revision: str | None = None) -> Path | None:
+    """The path of a model that is there, whole, and marked as used now; else None.
+
+    Raises HubError where the name means several.
+    """
+    for snapshot in _snapshots(repository_folder(cache, name.repository), revision):
+        paths = _paths(snapshot)
+        if select(paths, name.quantization):
+            choice = choose(paths, name.quantization, name.repository)
+            for file in choice.files:
+                _mark_used(snapshot / file)
+            return snapshot / choice.entry
+    return None
+
+
+def models(cache: Path) -> list[Cached]:
+    """All models of the cache, by their names, and what interrupted pulls left."""
+    return [each for repository in sorted(cache.glob("models--*--*")) for each in _models(repository)]
+
+
+def matching(name: Name, cache: Path) -> list[Cached]:
+    """What a name means in the cache: one model, or without a quantization all of the repository."""
+    there = _models(repository_folder(cache, name.repository))
+    if name.quantization is None:
+        return there
+    chosen = [each.choice for each in there]
+    named = select([file for choice in chosen for file in choice.files], name.quantization)
+    return [each for each in there if each.choice in named]
+
+
+def delete(doomed: list[Cached], cache: Path) -> None:
+    """Remove models, all revisions of them; bytes that other models share stay. Raises HubError for what may not be removed."""
+    try:
+        for repository in {each.name.repository for each in doomed}:
+            folder, chosen = repository_folder(cache, repository), [each for each in doomed if each.name.repository == repository]
+            if {each.choice for each in _models(folder)} <= {each.choice for each in chosen}:
+                shutil.rmtree(folder)
+                shutil.rmtree(locks_folder(cache, repository), ignore_errors=True)
+            else:
+                _unlink(folder, chosen)
+    except OSError as error:
+        raise HubError(f"{error.filename} cannot be removed: {error.strerror}") from None
+
+
+def called(path: Path) -> str:
+    """A model's name by its path: the file's, without what it is a part of, or the folder's; a snapshot's is its repository's."""
+    if path.is_file():
+        return re.sub(r"-\d{5}-of-\d{5}$", "", path.stem)
+    folder = path.resolve()
+    repository = folder.parent.parent.name
+    return repository.rpartition("--")[2] if folder.parent.name == "snapshots" and repository.startswith("models--") else folder.name
+
+
+def _unlink(folder: Path, doomed: list[Cached]) -> None:
+    """Take models out of a repository that keeps others, with the bytes that nothing names any more."""
+    for snapshot in _snapshots(folder):
+        for file in (file for each in doomed for file in each.choice.files):
+            (snapshot / file).unlink(missing_ok=True)
+    named = {path.resolve() for path in folder.glob("snapshots/**/*")}
+    cut = any(each.snapshot is None for each in doomed)
+    for blob in folder.glob("blobs/*"):
+        if cut if blob.suffix == ".incomplete" else blob.resolve() not in named:
+            blob.unlink()
+
+
+def _models(folder: Path) -> list[Cached]:
+    """The models of one repository."""
+    repository = folder.name.removeprefix("models--").replace("--", "/", 1)
+    found: dict[Choice, list[Path]] = {}
+    for snapshot in _snapshots(folder):
+        for choice in choices(_paths(snapshot)):
+            found.setdefault(choice, []).append(snapshot)
+    often = Counter(choice.quantization for choice in found)
+    made = []
+    for choice, snapshots in found.items():
+        files = {path.resolve(): path.stat() for snapshot in snapshots for path in map(snapshot.joinpath, choice.files)}
+        called = choice.quantization if often[choice.quantization] == 1 else PurePosixPath(choice.entry).stem
+        size, used = sum(stat.st_size for stat in files.values()), max(stat.st_atime for stat in files.values())
+        made.append(Cached(Name(repository, called or None), snapshots[0], choice, size, used))
+    if cut := [path.stat() for path in folder.glob("blobs/*.incomplete")]:
+        size, used = sum(stat.st_size for stat in cut), max(stat.st_mtime for stat in cut)
+        made.append(Cached(Name(repository), None, Choice((), ""), size, used))
+    return made
+
+
+def _snapshots(folder: Path, revision: str | None = None) -> list[Path]:
+    """A repository's snapshots, or those of one revision: that of the branch "main" first, then the newest."""
+    commits = {path.name: _text(path) for path in (folder / "refs").glob("*")}
+    there = sorted(
+        (folder / "snapshots").glob("*"), key=lambda path: (path.name == commits.get("main"), path.stat().st_mtime), reverse=True
+    )
+    return [path for path in there if revision is None or path.name == commits.get(revision, revision)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:  # a folder: branches may have slashes in their names
+        return ""
+
+
+def _paths(snapshot: Path) -> list[str]:
+    """The files that a snapshot has, by their names in the repository; links whose bytes are gone count for nothing."""
+    return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
+
+
+def _mark_used(file: Path) -> None:
+    """Set the time of last access, which many systems keep loosely or not at all."""
+    with suppress(OSError):  # in a cache that is only read
+        os.utime(file, (time.time(), file.stat().st_mtime))

@@ -1,0 +1,127 @@
+"""`heron pull`, `list` and `delete`, and the commands that pull what they run."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_hub import FakeHub
+
+import heron
+from heron import pocket
+from heron.cli import main
+
+POCKET = pocket.path().read_bytes()
+
+
+class Command:
+    """The command in this process: what it prints where, and its exit code."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, *args: str, code: int = 0) -> tuple[str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["heron", *args])
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._capsys.readouterr()
+        assert (ended.value.code or 0) == code, printed.err
+        return printed.out, printed.err
+
+
+@pytest.fixture
+def command(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    hub.repositories["org/pocket-GGUF"] = {"pocket-Q8_0.gguf": POCKET, "pocket-Q4_0.gguf": b"no model" * 1000}
+    return Command(monkeypatch, capsys)
+
+
+def test_pull_list_run_delete(command: Command, hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, err = command("pull", "org/pocket-GGUF:q8_0")
+    path = Path(out.strip())
+    assert path.read_bytes() == POCKET and "pulling pocket-Q8_0.gguf, 2.7 MiB" in err
+    long_ago = time.time() - 3 * 86400
+    os.utime(path, (long_ago, long_ago))
+    out, _ = command("list")
+    assert out.splitlines()[0].split() == ["name", "format", "size", "architecture", "context", "last", "used"]
+    assert "org/pocket-GGUF:Q8_0" in out and "llama" in out and "3 days ago" in out
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    out, _ = command("run", "org/pocket-GGUF", "-p", "Hello", "-n", "3", "--seed", "1")
+    assert out.strip()
+    (row,) = json.loads(command("list", "--json")[0])
+    assert (row["name"], row["format"], row["bytes"], row["architecture"]) == ("org/pocket-GGUF:Q8_0", "Q8_0", len(POCKET), "llama")
+    assert row["context_length"] > 100 and time.time() - row["last_used"] < 60 and row["path"] == str(path)
+    _, err = command("delete", "org/pocket-GGUF:Q8_0", code=2)
+    assert "--yes" in err and path.exists()
+    command("delete", "org/pocket-GGUF:q8_0", "--yes")
+    assert not list(cache.glob("models--*")) and "no models" in command("list")[1]
+    _, err = command("delete", "org/pocket-GGUF", "--yes", code=2)
+    assert "not in the cache" in err
+
+
+def test_a_model_that_is_not_there_is_pulled_to_be_run(command: Command, hub: FakeHub) -> None:
+    facts = json.loads(command("info", "org/pocket-GGUF:Q8_0", "--json")[0])
+    assert facts["architecture"] == "llama" and len(hub.asked) == 1
+    assert heron.load("org/pocket-GGUF:Q8_0").generate("Hi", max_tokens=2, seed=1).tokens and len(hub.asked) == 1
+
+
+def test_what_cannot_be_run_is_one_line(command: Command, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, words in (
+        ("org/none", "no model org/none"),
+        ("none", "heron list --aliases"),
+        ("org/pocket-GGUF:Q2_K", "there is Q4_0, Q8_0"),
+    ):
+        out, err = command("run", name, "-p", "hi", code=2)
+        assert not out and err.count("\n") == 1 and err.startswith("heron: error: ") and words in err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "not in the cache" in command("info", "org/pocket-GGUF", code=2)[1]
+
+
+def test_deleting_one_quantization_keeps_the_other(command: Command, cache: Path) -> None:
+    kept, gone = (Path(command("pull", f"org/pocket-GGUF:{kind}")[0].strip()) for kind in ("Q4_0", "Q8_0"))
+    assert [row["architecture"] for row in json.loads(command("list", "--json")[0])] == [None, "llama"]
+    _, err = command("delete", "org/pocket-GGUF:Q8_0", "-y")
+    assert "deleted org/pocket-GGUF:Q8_0" in err and kept.read_bytes() and not gone.exists()
+    assert len(list(cache.glob("models--*/blobs/*"))) == 1
+    command("delete", "org/pocket-GGUF", "-y")
+    assert not list(cache.glob("models--*"))
+
+
+def test_what_a_cut_pull_left_is_listed_and_deleted(command: Command, hub: FakeHub, cache: Path) -> None:
+    blob = cache / "models--org--pocket-GGUF" / "blobs" / ("a" * 64 + ".incomplete")
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"x" * 1000)
+    (row,) = json.loads(command("list", "--json")[0])
+    assert (row["format"], row["bytes"], row["path"]) == ("cut pull", 1000, None)
+    _, err = command("delete", "org/pocket-GGUF", "-y")
+    assert "cut pull" in err and not list(cache.glob("models--*"))
+
+
+def test_aliases(command: Command, hub: FakeHub) -> None:
+    hub.repositories["unsloth/Qwen3-0.6B-GGUF"] = {"Qwen3-0.6B-Q4_K_M.gguf": b"4" * 3000, "Qwen3-0.6B-Q8_0.gguf": b"8" * 3000}
+    assert command("pull", "qwen3:0.6b")[0].strip().endswith("Q4_K_M.gguf")
+    assert command("pull", "qwen3:0.6b:q8_0")[0].strip().endswith("Q8_0.gguf")
+    assert "qwen3:0.6b" in command("list", "--aliases")[0]
+    assert json.loads(command("list", "--aliases", "--json")[0])["qwen3:0.6b"] == "unsloth/Qwen3-0.6B-GGUF"
+    command("delete", "qwen3:0.6b", "--yes")
+    assert not json.loads(command("list", "--json")[0])
+    assert "no model's name" in command("pull", "qwen", code=2)[1]
+
+
+def test_a_safetensors_folder_runs(command: Command, hub: FakeHub, shared: Path) -> None:
+    folder = shared / "data" / "tinystories-656K"
+    hub.repositories["org/stories"] = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} | {
+        "weights.bin": b"x" * 3000
+    }
+    out, _ = command("run", "org/stories", "-p", "Once upon a time", "--raw", "-n", "5", "-t", "0")
+    assert out.strip() and "weights.bin" not in [name for name, _ in hub.asked]
+    (row,) = json.loads(command("list", "--json")[0])
+    assert (row["name"], row["format"]) == ("org/stories", "safetensors") and row["architecture"]
+    from heron.hub.cache import called
+
+    assert called(Path(row["path"])) == "stories"
