@@ -15,6 +15,7 @@
 #include "../../csrc/isa.h"
 #include "../../csrc/layout.h"
 #include "../../csrc/platform.h"
+#include "../../csrc/quantize.h"
 #include "../../csrc/rows.h"
 
 using namespace heron;
@@ -256,6 +257,38 @@ void check_recurrences(Isa isa, std::int64_t n) {
     });
 }
 
+// ---- quantizers ----
+
+// What is lost of rows that end where their array does, against what the portable searches lose; and that row 1 is found to be damaged.
+void check_quantizer(const Format& format, Isa isa, std::int64_t n) {
+    constexpr std::int64_t ROWS = 3;
+    const std::string where = std::string(format.name) + " from f32, " + name_of(isa) + ", " + std::to_string(n);
+    Floats x = random_floats(static_cast<std::size_t>(ROWS * n)), importance = random_floats(static_cast<std::size_t>(n));
+    for (float& value : importance) value *= value;
+    std::fill(x.begin(), x.begin() + format.block, 0.0f);
+    ThreadPool pool(2);
+    const auto lost = [&](Isa by, const float* counts) {
+        Bytes raw(static_cast<std::size_t>(ROWS * format.row_bytes(n)));
+        expect(quantize(format, by, pool, x.data(), ROWS, n, counts, raw.data()) < 0, where + ": refused");
+        Floats to(static_cast<std::size_t>(format.block));
+        double sum = 0;
+        for (std::int64_t i = 0; i < ROWS * n; ++i) {
+            if (i % format.block == 0) format.decode(raw.data() + i / format.block * format.bytes, to.data());
+            const double off = to[static_cast<std::size_t>(i % format.block)] - x[static_cast<std::size_t>(i)];
+            sum += off * off * (counts ? counts[i % n] : 1);
+        }
+        return sum;
+    };
+    for (const float* counts : {static_cast<const float*>(nullptr), static_cast<const float*>(importance.data())}) {
+        const double own = lost(isa, counts), meant = lost(Isa::portable, counts);
+        expect(std::abs(own - meant) <= 0.02 * meant, where + ": loses " + std::to_string(own) + ", not " + std::to_string(meant));
+    }
+    if (format.block == 1) return;
+    x[static_cast<std::size_t>(n + 5)] = INFINITY;
+    Bytes raw(static_cast<std::size_t>(ROWS * format.row_bytes(n)));
+    expect(quantize(format, isa, pool, x.data(), ROWS, n, nullptr, raw.data()) == 1, where + ": takes what is infinite");
+}
+
 }  // namespace
 
 int main() {
@@ -266,6 +299,7 @@ int main() {
             for (const std::int64_t k : {one, odd, piece}) {
                 for (const std::int64_t rows : {1, 7, 50}) check_products(*format, isa, rows, k);
             }
+            if (can_quantize(format->id)) check_quantizer(*format, isa, 768 / one * one);
         }
         if (isa == Isa::portable) continue;
         for (const std::int64_t n : {1, 2, 3, 4, 5, 8, 31, 64, 130}) check_rows(isa, n);
