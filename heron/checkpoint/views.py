@@ -173,7 +173,11 @@ class RowGather(Tensor):
         self.shape = tensor.shape if len(self._index) == tensor.n_rows else (len(self._index), tensor.row_length)
 
     def rows(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
-        return self._source.rows()[self._index[start : self._stop(stop)]]
+        index = self._index[start : self._stop(stop)]
+        if not len(index):
+            return np.empty((0, self.row_bytes), np.uint8)
+        first = index.min()  # rows between the first and the last of these are read: where they are near each other, few
+        return self._source.rows(int(first), int(index.max()) + 1)[index - first]
 
 
 def gather(tensor: Tensor, index: ArrayLike) -> Tensor:

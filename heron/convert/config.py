@@ -38,7 +38,7 @@ def config_of(metadata: Metadata, tensors: Tensors) -> tuple[Family, dict[str, A
             config[name] = _plain(value)
     config["vocab_size"] = tensors["token_embd.weight"].shape[0]
     config |= {flag: name in tensors for flag, name in family.flags.items()}
-    config["tie_word_embeddings"] = "output.weight" not in tensors
+    config |= {flag: name not in tensors for flag, name in {**family.lacks, "tie_word_embeddings": "output.weight"}.items()}
     config |= _windows(values, family)
     if family.rope:
         config |= rope_parameters(values, tensors, family)

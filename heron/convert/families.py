@@ -17,23 +17,27 @@ class Family:
     """How config.json of a ``model_type`` says what a GGUF file's keys do, beyond what all say alike.
 
     class_name  the class that transformers makes of it
-    keys        GGUF key (without the architecture) -> the configuration's, where that is not the first of those that are read
+    keys        GGUF key (without the architecture) -> the configuration's, where that is not the first of those that are read (None: none)
     flags       the configuration's flag -> a tensor that a model has where it is true
+    lacks       the configuration's flag -> a tensor that a model lacks where it is true
     partial     the share of a head that turns must be said, since the class assumes another than all
     local_rope  layers with a window have a rope of their own
     kinds       layers must be said to have no window, since the class assumes one
     rope        there is a rope
+    latent      it turns a part of the keys that has a size of its own
     special     writes what else there is, from the keys without the architecture
     """
 
     model_type: str
     class_name: str
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str | None] = field(default_factory=dict)
     flags: Mapping[str, str] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
     local_rope: bool = False
     kinds: bool = False
     rope: bool = True
+    latent: bool = False
     special: Callable[[Metadata], dict[str, Any]] = lambda values: {}
 
 
@@ -90,11 +94,31 @@ def _qwen2_moe(values: Metadata) -> dict[str, Any]:
     return _normed(False)(values) | {"use_sliding_window": False}
 
 
+def _deepseek(values: Metadata) -> dict[str, Any]:
+    """The latents' sizes, and how experts are chosen; GGUF counts the latents as one head of keys."""
+    turning = values.integer("rope.dimension_count")
+    return {
+        "num_key_value_heads": values.integer("attention.head_count"),
+        "q_lora_rank": values.integer("attention.q_lora_rank", None),
+        "kv_lora_rank": values.integer("attention.kv_lora_rank"),
+        "qk_rope_head_dim": turning,
+        "qk_nope_head_dim": values.integer("attention.key_length_mla") - turning,
+        "v_head_dim": values.integer("attention.value_length_mla"),
+    }
+
+
+def _deepseek_v2(values: Metadata) -> dict[str, Any]:
+    return _deepseek(values) | {"topk_method": "group_limited_greedy" if "expert_group_count" in values else "greedy"}
+
+
 LLAMA = Family("llama", "LlamaForCausalLM", flags={**_BIASED, "mlp_bias": "blk.0.ffn_up.bias"})
 MISTRAL = Family("mistral", "MistralForCausalLM")
 MIXTRAL = Family("mixtral", "MixtralForCausalLM")
 OLMO2 = Family("olmo2", "Olmo2ForCausalLM", flags=_BIASED)
 OLMO3 = Family("olmo3", "Olmo3ForCausalLM", flags=_BIASED, kinds=True)
+_LATENT: dict[str, str | None] = {"expert_count": "n_routed_experts", "attention.key_length": None}
+DEEPSEEK2 = Family("deepseek_v2", "DeepseekV2ForCausalLM", _LATENT, latent=True, special=_deepseek_v2)
+DEEPSEEK3 = Family("deepseek_v3", "DeepseekV3ForCausalLM", _LATENT, latent=True, special=_deepseek)
 _GPT2_KEYS = {
     "context_length": "n_positions",
     "embedding_length": "n_embd",
@@ -110,7 +134,7 @@ _BLOOM_KEYS = {
     "context_length": "seq_length",
 }
 
-#: GGUF's architecture -> the family; Llama's and OLMo's depend on the model: see `family_of`.
+#: GGUF's architecture -> the family; Llama's, OLMo's and DeepSeek's depend on the model: see `family_of`.
 FAMILIES: Mapping[str, Family] = {
     "qwen2": Family("qwen2", "Qwen2ForCausalLM"),
     "qwen2moe": Family("qwen2_moe", "Qwen2MoeForCausalLM", keys=_EXPERTS, flags={"qkv_bias": "blk.0.attn_q.bias"}, special=_qwen2_moe),
@@ -130,6 +154,13 @@ FAMILIES: Mapping[str, Family] = {
     "phi2": Family("phi", "PhiForCausalLM", partial=True),
     "nemotron": Family(
         "nemotron", "NemotronForCausalLM", {_LAYER_NORM: "norm_eps"}, {**_BIASED, "mlp_bias": "blk.0.ffn_up.bias"}, partial=True
+    ),
+    "stablelm": Family(
+        "stablelm",
+        "StableLmForCausalLM",
+        flags={"use_qkv_bias": "blk.0.attn_q.bias", "qk_layernorm": "blk.0.attn_q_norm.weight"},
+        lacks={"use_parallel_residual": "blk.0.ffn_norm.weight"},
+        partial=True,
     ),
     "command-r": Family("cohere", "CohereForCausalLM", flags={**_BIASED, "use_qk_norm": "blk.0.attn_q_norm.weight"}, special=_cohere),
     "cohere2": Family("cohere2", "Cohere2ForCausalLM", flags=_BIASED, kinds=True, special=_cohere),
@@ -155,4 +186,6 @@ def family_of(metadata: Metadata, tensors: Tensors) -> Family | None:
         return MIXTRAL if metadata.integer("llama.expert_count", 0) else MISTRAL if windows else LLAMA
     if arch == "olmo2":
         return OLMO3 if windows else OLMO2
+    if arch == "deepseek2":
+        return DEEPSEEK3 if metadata.integer("deepseek2.expert_gating_func", 0) == 2 else DEEPSEEK2
     return FAMILIES.get(arch)

@@ -56,6 +56,19 @@ _OF_BLOOM = {
     "ffn_down": "mlp.dense_4h_to_h",
 }
 
+_OF_DEEPSEEK = {
+    "attn_q_a": "self_attn.q_a_proj",
+    "attn_q_a_norm": "self_attn.q_a_layernorm",
+    "attn_q_b": "self_attn.q_b_proj",
+    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+    "attn_kv_a_norm": "self_attn.kv_a_layernorm",
+    "attn_kv_b": "self_attn.kv_b_proj",
+    "exp_probs_b": "mlp.gate.e_score_correction",
+    "ffn_gate_shexp": "mlp.shared_experts.gate_proj",
+    "ffn_up_shexp": "mlp.shared_experts.up_proj",
+    "ffn_down_shexp": "mlp.shared_experts.down_proj",
+}
+
 #: What a family calls otherwise; "block" is what all tensors of a layer begin with.
 _OTHERWISE: Mapping[str, Mapping[str, str]] = {
     "llama": {},
@@ -89,6 +102,7 @@ _OTHERWISE: Mapping[str, Mapping[str, str]] = {
     "starcoder2": {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
     "phi": {"output_norm": "model.final_layernorm", "ffn_up": "mlp.fc1", "ffn_down": "mlp.fc2", "attn_output": "self_attn.dense"},
     "nemotron": {},
+    "stablelm": {"attn_q_norm.E": "self_attn.q_layernorm.norms.E", "attn_k_norm.E": "self_attn.k_layernorm.norms.E"},
     "cohere": {},
     "cohere2": {},
     "gpt_oss": {
@@ -117,10 +131,13 @@ _OTHERWISE: Mapping[str, Mapping[str, str]] = {
         "ffn_down": "mlp.dense_4h_to_h",
     },
     "bloom": _OF_BLOOM,
+    "deepseek_v2": _OF_DEEPSEEK,
+    "deepseek_v3": _OF_DEEPSEEK,
 }
 
 #: Whole names without ".weight", and with their own word for a bias.
 _BARE = {
+    "mlp.gate.e_score_correction.bias": "mlp.gate.e_score_correction_bias",
     "self_attn.sinks.weight": "self_attn.sinks",
     "mlp.experts.gate_up_proj.weight": "mlp.experts.gate_up_proj",
     "mlp.experts.gate_up_proj.bias": "mlp.experts.gate_up_proj_bias",
@@ -134,10 +151,10 @@ def hf_name(name: str, model_type: str, forward: NameMap) -> str:
     table = {**_LLAMA, "block": "model.layers", **_OTHERWISE.get(model_type, {})}
     layer = re.match(r"blk\.(\d+)\.", name)
     stem, _, kind = name[layer.end() if layer else 0 :].rpartition(".")
-    expert = re.search(r"(?<=_exps\.)\d+", stem)
-    theirs = table.get(stem[: expert.start()] + "E" if expert else stem)
+    numbered = re.search(r"(?<=\.)\d+$", stem)  # an expert's, or a head's norm
+    theirs = table.get(stem[: numbered.start()] + "E" if numbered else stem)
     if theirs is not None:
-        theirs = theirs.replace(".E.", f".{expert[0]}.") if expert else theirs
+        theirs = re.sub(r"\.E\b", f".{numbered[0]}", theirs) if numbered else theirs
         whole = _BARE.get(f"{theirs}.{kind}", f"{theirs}.{kind}")
         whole = f"{table['block']}.{layer[1]}.{whole}" if layer else whole
         if forward(whole) == name:

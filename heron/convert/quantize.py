@@ -18,12 +18,10 @@ from heron.checkpoint.metadata import Metadata, ValueType
 from heron.checkpoint.pairing import materialize
 from heron.checkpoint.tensor import Tensor
 from heron.convert.quantized import Quantized, Watched
+from heron.convert.to_gguf import QUANTIZATION_VERSION, as_gguf
 from heron.errors import CheckpointError, RequestError
 from heron.quant.formats import FORMATS, Format
 from heron.quant.mixes import FILE_TYPES, NEED_IMPORTANCE, Facts, assign
-
-#: The version of GGUF's block layouts that is written.
-QUANTIZATION_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,10 @@ def quantization(
 ) -> Quantization:
     """What a file of this type (heron/quant/mixes.py) holds. ``pure`` gives every quantized tensor the base format.
 
-    Raises RequestError where formats of very few bits would be chosen without an importance matrix, CheckpointError where the matrix
-    is another model's.
+    Of a folder the tokenizer too, and what is not quantized as `as_gguf` has it. Raises RequestError where formats of very few bits would
+    be chosen without an importance matrix, CheckpointError where the matrix is another model's, and what `as_gguf` does.
     """
+    metadata, stored = as_gguf(checkpoint)
     tensors = {name: materialize(tensor) for name, tensor in checkpoint.tensors.items()}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     facts = facts_of(checkpoint, imatrix is not None)
@@ -103,14 +102,14 @@ def quantization(
     for name, tensor in tensors.items():
         format, why = chosen.get(name, ("", ""))
         if not format:
-            items.append(Item(name, tensor, tensor.format))
+            items.append(Item(name, stored[name], stored[name].format))
             continue
         weights = imatrix.of(name, tensor.shape) if imatrix is not None else None
         if weights is None:
             _refuse_blind(type, name, format)
         items.append(Item(name, tensor, FORMATS[format], why, None if FORMATS[format].plain else weights))
     _refuse_strangers(imatrix, shapes)
-    return Quantization(checkpoint, type, _metadata(checkpoint.metadata, type, imatrix), tuple(items))
+    return Quantization(checkpoint, type, _metadata(metadata, type, imatrix), tuple(items))
 
 
 def facts_of(checkpoint: Checkpoint, importance: bool) -> Facts:

@@ -25,7 +25,7 @@ def rope_parameters(values: Metadata, tensors: Tensors, family: Family) -> dict[
     heads = values.integer("attention.head_count", minimum=1)
     head = values.integer("attention.key_length", values.integer("embedding_length") // heads)
     dims = values.integer("rope.dimension_count", head)
-    if dims != head or family.partial:
+    if (dims != head or family.partial) and not family.latent:
         share = dims / head
         whole["partial_rotary_factor"] = share if int(head * share) == dims else nextafter(share, 2)
     whole |= _scaling(values, tensors, dims, theta)
@@ -67,8 +67,13 @@ def _scaling(values: Metadata, tensors: Tensors, dims: int, theta: float) -> dic
         if (number := values.number(f"rope.scaling.yarn_{key}", None)) is not None:
             said[key] = _short(number)
     attention = values.number("rope.scaling.yarn_attn_factor", None)
+    stretch = 0.1 * log(max(factor, 1.0))
+    if over_all := _short(10 * values.number("rope.scaling.yarn_log_multiplier", 0.0)):
+        whole = 1.0 if attention is None else attention  # (stretch * mscale + 1) / (stretch * mscale_all_dim + 1)
+        mscale = over_all if attention is None or not stretch else _short((whole * (stretch * over_all + 1) - 1) / stretch)
+        return {**said, "mscale": mscale, "mscale_all_dim": over_all}
     if attention is None and (multiple := values.number("rope.scaling.attn_factor", None)) is not None:
-        attention = multiple * (0.1 * log(max(factor, 1.0)) + 1)
+        attention = multiple * (stretch + 1)
     return said if attention is None else {**said, "attention_factor": _short(attention)}
 
 

@@ -28,7 +28,9 @@ _EXACT = re.compile(r"(position_embd|token_types|.*\.(ssm_conv1d|shortconv\.conv
 #: The format that most of a file is in -> ``general.file_type``.
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32, "MXFP4": 38, "NVFP4": 39}
 _GUESSED = 1024
-_QUANTIZATION_VERSION = 2
+
+#: The version of GGUF's block layouts that is written.
+QUANTIZATION_VERSION = 2
 
 
 def as_gguf(checkpoint: Checkpoint, dtype: str = "auto") -> tuple[Metadata, dict[str, Tensor]]:
@@ -48,7 +50,7 @@ def as_gguf(checkpoint: Checkpoint, dtype: str = "auto") -> tuple[Metadata, dict
         rows = checkpoint.tensors["token_embd.weight"].shape[0] if "token_embd.weight" in tensors else 0
         metadata |= vocabulary(locate(checkpoint.path), rows)
     metadata.set("general.file_type", _file_type(tensors), ValueType.UINT32)
-    metadata.set("general.quantization_version", _QUANTIZATION_VERSION, ValueType.UINT32)
+    metadata.set("general.quantization_version", QUANTIZATION_VERSION, ValueType.UINT32)
     return metadata, tensors
 
 

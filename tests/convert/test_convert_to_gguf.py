@@ -14,6 +14,7 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.checkpoint.tensor import MappedTensor
 from heron.cli.convert import size
+from heron.convert.quantize import quantization
 from heron.convert.to_gguf import as_gguf, write_as_gguf
 from heron.errors import CheckpointError, RequestError
 from heron.quant.formats import FORMATS
@@ -89,6 +90,18 @@ def test_what_gguf_has_no_format_for_is_decoded(tmp_path: Path) -> None:
         made = as_gguf(checkpoint, dtype)[1][name]
         assert made.format is FORMATS[format]
         assert np.array_equal(made.numpy(), rounded)
+
+
+def test_quantized_folders_are_whole_files(tmp_path: Path) -> None:
+    """`heron quantize` of a folder writes what `heron convert` does, in other formats: the tokenizer, and norms in F32."""
+    folder_with_tokenizer("llama", tmp_path, dtype=torch.bfloat16)
+    quantization(Checkpoint(tmp_path), "Q8_0").write(tmp_path / "out.gguf")
+    convert(tmp_path, tmp_path / "plain.gguf")
+    made, plain = Checkpoint(tmp_path / "out.gguf"), Checkpoint(tmp_path / "plain.gguf")
+    assert made.metadata.keys() == plain.metadata.keys()
+    assert made.tensors["blk.0.attn_norm.weight"].format is FORMATS["F32"]
+    assert made.tensors["blk.0.ffn_down.weight"].format is not plain.tensors["blk.0.ffn_down.weight"].format
+    assert Tokenizer.from_file(tmp_path / "out.gguf").encode(PROMPT) == Tokenizer.from_folder(tmp_path).encode(PROMPT)
 
 
 def test_nothing_is_left_of_what_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

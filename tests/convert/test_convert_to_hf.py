@@ -12,7 +12,7 @@ import pytest
 import torch
 import transformers
 from converted import LAYOUTS, ROWS, convert, folder_with_tokenizer
-from tiny_models import EVERY
+from tiny_models import DEEPSEEK, EVERY
 
 import heron
 from heron.checkpoint.checkpoint import Checkpoint
@@ -84,6 +84,17 @@ def test_every_family_there_and_back(name: str, tmp_path: Path) -> None:
     made = parity.tiny(EVERY[name](), tmp_path)
     back = there_and_back(tmp_path)
     same_tensors(tmp_path, back, ONE_ULP)
+    tokens = parity.prompt(made.hf.config.vocab_size, 40)
+    np.testing.assert_allclose(logits(loaded(back), tokens), made.expected(tokens), rtol=0, atol=1e-4)
+
+
+def test_latent_yarn_there_and_back(tmp_path: Path) -> None:
+    """Its factor is said by two scales, which files hold as a multiplier and a quotient."""
+    yarn = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 32}
+    scales = {"mscale": 0.75, "mscale_all_dim": 0.5, "beta_fast": 8.0, "beta_slow": 2.0}
+    made = parity.tiny(transformers.DeepseekV3Config(**DEEPSEEK, rope_parameters={**yarn, **scales}), tmp_path)
+    back = there_and_back(tmp_path)
+    same_tensors(tmp_path, back)
     tokens = parity.prompt(made.hf.config.vocab_size, 40)
     np.testing.assert_allclose(logits(loaded(back), tokens), made.expected(tokens), rtol=0, atol=1e-4)
 
