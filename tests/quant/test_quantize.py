@@ -60,7 +60,7 @@ NOTHING = 1e-6
 
 
 def error(name: str, raw: NDArray[np.uint8], x: Numbers, weights: Numbers | None) -> float:
-    """What is lost of each row under the multiple that fits it best: searches end with scales that are larger than that (docs/quantize.md)."""
+    """What is lost of each row under the multiple that fits it best: searches end with larger scales (docs/quantize.md)."""
     got, w = dequantize(FORMATS[name], raw).astype(np.float64), np.ones(x.shape[-1]) if weights is None else weights.astype(np.float64)
     squares = (w * got * got).sum(-1)
     kept = np.divide((w * got * x).sum(-1) ** 2, squares, out=np.zeros(len(x)), where=squares > 0)
