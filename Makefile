@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint sanitize clean
+.PHONY: run test lint docs sanitize clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/heron run -p "What can you do?"
@@ -14,6 +14,10 @@ test: $(VENV)/dev.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The pages of docs/ that are made of the code.
+docs: $(VENV)/dev.stamp
+	$(BIN)/python -m heron.cli.reference > docs/cli.md
 
 # The kernel tests on cores that watch themselves for bad reads, undefined behaviour and races (minutes; Linux).
 sanitize: $(VENV)/dev.stamp

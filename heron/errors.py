@@ -5,6 +5,10 @@ class HeronError(Exception):
     """Anything Heron refuses or cannot do. The message is meant to be shown to a user as it is."""
 
 
+class ConfigError(HeronError):
+    """A setting is unknown, or has a value that it cannot have; the message names the file and the line, or the variable."""
+
+
 class CheckpointError(HeronError):
     """A model file or folder is missing, damaged or hostile."""
 

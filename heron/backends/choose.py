@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from heron.backends.base import Executable, Options, Placement
@@ -25,19 +25,22 @@ class Where:
 
     ``gpu`` says yes (torch, on the first GPU there is), no (the CPU) or None: a CUDA GPU if there is one and the weights fit.
     Of ``gpu_layers`` layers, counted from the last one, torch computes on the device, and the rest on the CPU; more than there are
-    are all of them, and the output head.
+    are all of them, and the output head. ``cuda_device_id`` is which of several CUDA GPUs ``auto`` means.
     """
 
     backend: str = "auto"
     device: str = "auto"
     gpu: bool | None = None
     gpu_layers: int | None = None
+    cuda_device_id: int = 0
 
     def __post_init__(self) -> None:
         if self.backend not in NAMES:
             raise BackendError(f"there is no backend {self.backend!r}; there are {', '.join(NAMES)}")
         if self.backend in ON_CPU and self.device not in ("auto", "cpu"):
             raise BackendError(f"the {self.backend} backend computes on the CPU; for device {self.device!r} use the torch backend")
+        if self.cuda_device_id < 0:
+            raise RequestError(f"cuda_device_id is {self.cuda_device_id}; GPUs are counted from 0")
         if self.gpu_layers is not None and self.gpu_layers < 0:
             raise RequestError(f"gpu_layers is {self.gpu_layers}; give a number of layers, 0 for none, 999 for all")
         if self.gpu and (self.backend in ON_CPU or self.device == "cpu"):
@@ -52,7 +55,12 @@ class Where:
     @property
     def left_open(self) -> bool:
         """Whether nothing is said of backend or device."""
-        return self == Where()
+        return replace(self, cuda_device_id=0) == Where()
+
+    @property
+    def cuda(self) -> str:
+        """The CUDA GPU that ``auto`` means."""
+        return f"cuda:{self.cuda_device_id}" if self.cuda_device_id else "cuda"
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,10 @@ def make_ready(model: Model, where: Where, options: Options) -> Ready:
     if where.gpu is False or where.gpu_layers == 0:
         return _on_torch(model, "cpu", options) if where.backend == "torch" else _on_cpu(model, where.backend, options)
     if where.backend == "torch" and where.device == "auto" and not where.gpu:
-        return _on_torch(model, torch.first_gpu() or "cpu", options)
+        return _on_torch(model, _first_gpu(where) or "cpu", options)
     if where.gpu or where.backend == "torch" or where.device not in ("auto", "cpu"):
         return _on_torch(model, _device(where), options)
-    if where.left_open and torch.sees_gpu() and (ready := _if_it_fits(model, "cuda", options)):
+    if where.left_open and torch.sees_gpu() and (ready := _if_it_fits(model, where.cuda, options)):
         return ready
     return _on_cpu(model, where.backend, options)
 
@@ -89,9 +97,16 @@ def _device(where: Where) -> str:
         return where.device
     if not torch.available():
         raise BackendError("a GPU is computed on by torch, which is not installed; run: pip install heron[torch]")
-    if (found := torch.first_gpu()) is None:
+    if (found := _first_gpu(where)) is None:
         raise BackendError("torch sees no GPU here (CUDA, ROCm, XPU or MPS); leave --gpu and --gpu-layers out, or name a --device")
     return found
+
+
+def _first_gpu(where: Where) -> str | None:
+    from heron.backends import torch
+
+    found = torch.first_gpu()
+    return where.cuda if found == "cuda" else found
 
 
 def _on_cpu(model: Model, backend: str, options: Options) -> Ready:

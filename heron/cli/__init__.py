@@ -6,13 +6,16 @@ import gc
 import io
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from heron import __version__
+from heron.cli.settings import ConfigFile, Debug, configure, everywhere
 from heron.errors import HeronError
 
 #: Command -> (module, what it does in one line).
@@ -30,13 +33,23 @@ COMMANDS = {
     "list": ("heron.cli.list", "List the models that are here."),
     "delete": ("heron.cli.delete", "Delete models that were pulled."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
+    "config": ("heron.cli.config", "Show the settings, and where each came from."),
+    "completion": ("heron.cli.completion", "Print a script with which a shell completes commands."),
 }
 
-#: Exit codes: wrong input or usage, and a run that the user interrupted.
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+#: Exit codes, as docs/cli.md lists them: what Heron or the system refuses, a bug in Heron, and a run that the user interrupted.
+EXIT_ERROR, EXIT_BUG, EXIT_INTERRUPTED = 2, 70, 130
 
 #: What typer raises for a command line that it cannot read; by way of its subclass, since some versions carry their own click.
 USAGE_ERROR: Any = typer.BadParameter.__base__
+
+#: Of every Typer here. Tracebacks are main()'s.
+STYLE: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
 
 
 class LazyGroup(TyperGroup):
@@ -48,36 +61,50 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
-        app.command(name=cmd_name)(getattr(import_module(COMMANDS[cmd_name][0]), cmd_name))
-        return typer.main.get_command(app)
+        command = _made(cmd_name, getattr(import_module(COMMANDS[cmd_name][0]), cmd_name))
+        command.params += _made("everywhere", everywhere).params
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-app = typer.Typer(cls=LazyGroup, add_completion=False, rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+def _made(name: str, function: Callable[..., None]) -> Any:
+    """click's command of a function."""
+    app = typer.Typer(**STYLE)
+    app.command(name=name)(function)
+    return typer.main.get_command(app)
+
+
+app = typer.Typer(cls=LazyGroup, **STYLE)
 
 
 @app.callback(invoke_without_command=True)
 def heron(
     ctx: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    config: ConfigFile = None,
+    debug: Debug = False,
 ) -> None:
     """Run language models: GGUF files and safetensors folders in, text out.
 
-    Try: heron run -p "What can you do?"
+    \b
+    heron run -p "What can you do?"     ask the model that ships with Heron
+    heron run model.gguf                talk with another one
+    heron serve model.gguf              serve it over HTTP
+    heron COMMAND --help                what a command does, with examples
     """
     if version:
         print(f"heron {__version__}")
     elif ctx.invoked_subcommand is None:
         print(ctx.get_help())
+    else:
+        configure(ctx, config)
 
 
 def main() -> None:
-    """The entry point: one line and exit code 2 for what Heron refuses, no traceback unless `--debug` asks for it."""
+    """The entry point: an error is one line, without a traceback unless `--debug` asks for it."""
     if sys.stdin is None:  # closed by whoever started us
         sys.stdin = open(os.devnull)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -86,17 +113,28 @@ def main() -> None:
     gc.disable()  # what is made at start is there to stay; open_model() enables it again
     try:
         sys.exit(app(prog_name="heron", standalone_mode=False))
-    except USAGE_ERROR as error:
-        print(f"heron: error: {error.format_message().rstrip('.')} (see {_command_path(error)} --help)", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
-    except HeronError as error:
-        if "--debug" in sys.argv:
-            raise
-        print(f"heron: error: {error}", file=sys.stderr)
-        sys.exit(EXIT_ERROR)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        else:
+            print(f"heron: {_told(error)}", file=sys.stderr)
+        sys.exit(EXIT_ERROR if isinstance(error, (HeronError, OSError, MemoryError, USAGE_ERROR)) else EXIT_BUG)
 
 
-def _command_path(error: Any) -> str:
-    return error.ctx.command_path if error.ctx else "heron"
+def _told(error: Exception) -> str:
+    """One line about what went wrong, and what to do."""
+    if isinstance(error, USAGE_ERROR):
+        found: Any = error
+        path = found.ctx.command_path if found.ctx else "heron"
+        return f"error: {found.format_message().rstrip('.')} (see {path} --help)"
+    if isinstance(error, HeronError):
+        return f"error: {error}"
+    if isinstance(error, OSError):
+        file = f": {error.filename}" if error.filename else ""
+        return f"error: the system says: {error.strerror or error}{file}"
+    if isinstance(error, MemoryError):
+        return "error: there is not enough memory; heron plan tells what a model takes, a smaller --ctx-size takes less"
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"this is a bug in Heron: {said} (the same with --debug prints a traceback, to be reported)"

@@ -15,7 +15,7 @@ from heron import __version__
 from heron.cli.info import human_bytes, human_count, printable, summarize
 from heron.cli.opening import open_model
 from heron.cli.prompt import note
-from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
 from heron.engine.bench import Bench, machine
 from heron.errors import RequestError
 
@@ -37,6 +37,7 @@ def bench(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
     cuda_graphs: CudaGraphs = True,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -65,7 +66,8 @@ def bench(
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
             where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": wanted}
-            loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack, cuda_graphs=cuda_graphs)
+            where |= {"cuda_device_id": cuda_device, "cuda_graphs": cuda_graphs}
+            loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack)
             try:
                 if loaded.is_encoder and any(counts):
                     note("this model generates nothing: its prefill alone is measured")

@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from heron.cli.opening import open_model
 from heron.cli.prompt import read_texts
-from heron.cli.where import Backend, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.errors import RequestError
 
 Rows = Iterable[NDArray[np.float32]]
@@ -39,6 +39,7 @@ def embed(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
 ) -> None:
     """Turn texts into vectors.
 
@@ -55,7 +56,8 @@ def embed(
     if form == "npy" and output is None:
         raise RequestError("npy is no text: name a file to write it to with -o")
     given = read_texts(texts or [], file)
-    loaded = open_model(model, backend=backend, device=device, gpu=gpu, gpu_layers=gpu_layers, threads=threads, ctx_size=ctx_size)
+    where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
+    loaded = open_model(model, **where, threads=threads, ctx_size=ctx_size)
     try:
         prompts = loaded.embedder.encode(given, truncate)
         vectors: Rows = _shown(loaded.embedder.vectors(prompts, pooling, normalize or similarity), len(given))

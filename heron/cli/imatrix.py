@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from heron.checkpoint.imatrix import ImportanceMatrix, write_imatrix
 from heron.cli.opening import open_model
 from heron.cli.prompt import note
 from heron.cli.reading import read_corpus, reading_bar
-from heron.cli.where import Backend, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.evaluate.imatrix import collect
 from heron.evaluate.windows import WINDOW, windows
 from heron.graph.passes.observe import observe
@@ -28,6 +28,7 @@ def imatrix(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
 ) -> None:
     """Read texts with a model, and write how much each column of its matrices matters: an importance matrix.
 
@@ -39,9 +40,8 @@ def imatrix(
     heron quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M --imatrix model.imatrix.gguf
     """
     corpus = read_corpus(text)
-    loaded = open_model(
-        model, backend=backend, device=device, gpu=gpu, gpu_layers=gpu_layers, threads=threads, ctx_size=ctx_size, rewrite=observe
-    )
+    where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
+    loaded = open_model(model, **where, threads=threads, ctx_size=ctx_size, rewrite=observe)
     try:
         parts = windows(loaded, corpus, ctx_size, chunks)
         matrix = ImportanceMatrix(datasets=[str(file) for file in text], chunk_size=len(parts[0].tokens))

@@ -24,8 +24,18 @@ def info(
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
+<<<<<<< HEAD
     """Show a model's architecture, size, formats, context, tokenizer and chat template."""
     path = opening.locate(model)
+=======
+    """Show a model's architecture, size, formats, context, tokenizer and chat template, without loading it.
+
+    \b
+    heron info model.gguf
+    heron info ./folder --tensors                list every tensor
+    heron info model.gguf --json | jq .context_length
+    """
+>>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
     if locate(path).is_dir():
         from heron.models.registry import load_families
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from heron.cli.info import printable
 from heron.cli.opening import open_model
 from heron.cli.reading import read_corpus, reading_bar
-from heron.cli.where import Backend, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.evaluate.perplexity import Measured, measure
 from heron.evaluate.windows import WINDOW, windows
 
@@ -31,6 +31,7 @@ def perplexity(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how well a model predicts texts, so that a quantization can be chosen by what it loses.
@@ -46,7 +47,7 @@ def perplexity(
     """
     corpus = read_corpus(text)
     options: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
-    options |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype, "activations": activations}
+    options |= {"cuda_device_id": cuda_device, "ctx_size": ctx_size, "kv_dtype": kv_dtype, "activations": activations}
     loaded = open_model(model, **options)
     base = None
     try:

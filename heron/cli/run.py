@@ -10,24 +10,29 @@ import typer
 from heron.cli.opening import open_model
 from heron.cli.prompt import constraint_of, note, read_prompt
 from heron.cli.session import Session
+from heron.cli.settings import given
 from heron.cli.stats import report
-from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
+from heron.config import DEFAULTS as CONFIG
 from heron.engine.sampling import SamplingParams
 
 DEFAULTS = SamplingParams()
 
 
 def run(
+    ctx: typer.Context,
     model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
     prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="The prompt.")] = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read the prompt from a file.")] = None,
-    max_tokens: Annotated[int | None, typer.Option("-n", "--max-tokens", help="Generate at most so many tokens.")] = None,
+    max_tokens: Annotated[
+        int, typer.Option("-n", "--max-tokens", min=-1, help="Generate at most so many tokens; -1: as many as the context holds.")
+    ] = CONFIG["inference.default_max_new_tokens"],
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context in tokens; 0: the model's own.")] = 0,
-    temperature: Annotated[
-        float, typer.Option("-t", "--temperature", "--temp", help="0 takes the likeliest token.")
-    ] = DEFAULTS.temperature,
+    temperature: Annotated[float, typer.Option("-t", "--temperature", "--temp", help="0 takes the likeliest token.")] = CONFIG[
+        "inference.temperature"
+    ],
     top_k: Annotated[int, typer.Option(help="Keep the k likeliest tokens; 0: all.")] = DEFAULTS.top_k,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that add up to p.")] = DEFAULTS.top_p,
+    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that add up to p.")] = CONFIG["inference.top_p"],
     min_p: Annotated[float, typer.Option(help="Keep tokens this likely, relative to the likeliest.")] = DEFAULTS.min_p,
     typical_p: Annotated[float, typer.Option(help="Keep the most typical tokens that add up to p.")] = DEFAULTS.typical_p,
     repeat_penalty: Annotated[float, typer.Option(help="Make recent tokens less likely; 1: off.")] = DEFAULTS.repeat_penalty,
@@ -47,6 +52,7 @@ def run(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
     cuda_graphs: CudaGraphs = True,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
@@ -86,16 +92,15 @@ def run(
         mirostat_eta=mirostat_eta,
         seed=seed,
         constraint=constraint_of(json_schema, grammar, regex),
-        max_tokens=max_tokens,
+        max_tokens=None if max_tokens == -1 else max_tokens,
         stop=tuple(stop or ()),
     )
     text = read_prompt(prompt, file, interactive)
     where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
-    loaded = open_model(
-        model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock, cuda_graphs=cuda_graphs
-    )
+    where |= {"cuda_device_id": cuda_device, "cuda_graphs": cuda_graphs}
+    loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, mmap=mmap, repack=repack, mlock=mlock)
     loaded.must_generate()
-    session = Session(loaded, params, system, raw, note)
+    session = Session(loaded, params, system, raw, note, given(ctx, "max_tokens"))
     try:
         if interactive or text is None:
             session.talk(text)

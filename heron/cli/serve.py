@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import logging
 import math
+<<<<<<< HEAD
 from dataclasses import replace
+=======
+import re
+>>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from heron.cli.opening import locate, open_model
-from heron.cli.where import Backend, CudaGraphs, Device, Gpu, GpuLayers
+from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
+from heron.config import DEFAULTS
+from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import DRAFT_TOKENS
+<<<<<<< HEAD
 from heron.hub.cache import called
 from heron.server.settings import Settings
 
 DEFAULTS = Settings()
+=======
+from heron.server.settings import Limits, Settings
+>>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
 
 
 def serve(
     model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on. 0.0.0.0 is every one of this machine; give keys, too.")] = DEFAULTS.host,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS.port,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine, give keys too.")] = DEFAULTS["server.host"],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS["server.port"],
     alias: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What clients call the model; may be given again. The file's name if left out.")
     ] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", min=0, help="Context of a request in tokens; 0: the model's own.")] = 0,
     max_seqs: Annotated[
         int, typer.Option("-np", "--parallel", "--max-seqs", min=1, help="Requests that are computed at once; others wait.")
-    ] = 16,
+    ] = DEFAULTS["inference.max_batch_size"],
     kv_cache_size: Annotated[
         int, typer.Option(min=0, help="Tokens that the KV cache holds, of all requests together; 0: whole contexts, as memory allows.")
     ] = 0,
@@ -37,6 +47,13 @@ def serve(
     prefix_cache: Annotated[
         bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what prompts begin with in common once.")
     ] = True,
+    temperature: Annotated[float, typer.Option("--temperature", "--temp", help="Where a request does not say.")] = DEFAULTS[
+        "inference.temperature"
+    ],
+    top_p: Annotated[float, typer.Option(help="Where a request does not say.")] = DEFAULTS["inference.top_p"],
+    max_tokens: Annotated[
+        int, typer.Option("-n", "--max-tokens", min=-1, help="Where a request does not say; -1: what the context holds.")
+    ] = DEFAULTS["inference.default_max_new_tokens"],
     speculate: Annotated[
         str | None, typer.Option(metavar="KIND", help="Guess tokens ahead: off, ngram (from the text) or draft. The answers stay the same.")
     ] = None,
@@ -52,6 +69,7 @@ def serve(
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
+    cuda_device: CudaDevice = 0,
     cuda_graphs: CudaGraphs = True,
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
     repack: Annotated[
@@ -61,20 +79,24 @@ def serve(
     api_key: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY", envvar="HERON_API_KEY", help="A key that clients must send; may be given again. Any user can see it in ps."
+            metavar="KEY",
+            show_default=False,
+            help="A key that clients must send; may be given again. Any user can see it in ps: better HERON_API_KEY or a file.",
         ),
     ] = None,
     api_key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with such keys, one a line.")] = None,
     cors: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Let web pages of this origin ask (* is any); may be given again.")
     ] = None,
-    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more get 429 with Retry-After.")] = DEFAULTS.limits.queue,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more get 429 with Retry-After.")] = DEFAULTS[
+        "server.max_queue"
+    ],
     request_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds from a request's arrival to its end, before it is given up; 0: as long as it takes.")
-    ] = DEFAULTS.request_timeout,
+    ] = DEFAULTS["server.request_timeout_secs"],
     drain_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that running requests have after SIGTERM or Ctrl-C; a second one stops at once.")
-    ] = DEFAULTS.drain_timeout,
+    ] = DEFAULTS["server.drain_timeout_secs"],
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")] = "plain",
 ) -> None:
@@ -104,7 +126,8 @@ def serve(
         cors=tuple(cors or ()),
         request_timeout=request_timeout or math.inf,
         drain_timeout=drain_timeout,
-        limits=replace(DEFAULTS.limits, queue=max_queue),
+        limits=Limits(queue=max_queue),
+        sampling=SamplingParams(temperature=temperature, top_p=top_p, max_tokens=None if max_tokens == -1 else max_tokens),
     )
     logs.configure(log_level, log_format)
     sockets = listen(host, port)
@@ -115,6 +138,7 @@ def serve(
 
     def load() -> Engine:
         alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "gpu": gpu, "threads": threads}
+        alike["cuda_device_id"] = cuda_device
         alike |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype, "cuda_graphs": cuda_graphs}
         loaded = open_model(model, gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
         guessing = open_model(draft_model, **alike) if draft_model else None

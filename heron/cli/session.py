@@ -15,10 +15,21 @@ LEAVE = ("/bye", "/exit", "/quit")
 
 
 class Session:
-    """Answers go to stdout as they come; ``note`` prints what is not part of them."""
+    """Answers go to stdout as they come; ``note`` prints what is not part of them.
 
-    def __init__(self, model: Model, params: SamplingParams, system: str | None, raw: bool, note: Callable[[str], None]) -> None:
-        self.model, self.params, self._note = model, params, note
+    ``counted`` says that so many tokens as ``params.max_tokens`` were asked for: an answer for which there is no room is an error then.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        params: SamplingParams,
+        system: str | None,
+        raw: bool,
+        note: Callable[[str], None],
+        counted: bool = False,
+    ) -> None:
+        self.model, self.params, self._note, self._counted = model, params, note, counted
         self.raw = raw or not self._has_template()
         self._history: list[Message] = [{"role": "system", "content": system}] if system else []
         if self.raw and system:
@@ -50,11 +61,15 @@ class Session:
         sys.stdout.flush()
         self._history += [message, {"role": "assistant", "content": said}]
         asked = self.params.max_tokens
-        if finished and self.model.finish_reason == "length" and (asked is None or count < asked):
+        if not finished or self.model.finish_reason != "length":
+            return
+        if asked is None or count < asked:
             full = f"the context of {self.model.context_length} tokens is full after {count} tokens; a larger --ctx-size holds more"
-            if asked is not None:
+            if asked is not None and self._counted:
                 raise RequestError(full)
             self._note(full)
+        elif not self._counted:
+            self._note(f"the answer is cut after {asked} tokens; -n {4 * max(asked, 64)} allows more, -n -1 what the context holds")
 
     def talk(self, first: str | None = None) -> None:
         """Read and answer in turns until end of input or /bye. Ctrl-C stops an answer, not the conversation."""

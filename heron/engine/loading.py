@@ -23,6 +23,7 @@ def load(
     device: str = "auto",
     gpu: bool | None = None,
     gpu_layers: int | None = None,
+    cuda_device_id: int = 0,
     threads: int | None = None,
     ctx_size: int = 0,
     kv_dtype: str = "f16",
@@ -39,9 +40,9 @@ def load(
     ``backend`` is ``native``, ``torch``, ``reference``, or ``auto``: torch where a device is named, or there is a CUDA GPU that the weights
     fit on, else native; ``device`` is what torch calls it (``cuda:0``, ``xpu``, ``mps``, ``cpu``), ``auto`` a GPU where there is one;
     ``gpu`` True is torch on the first GPU, False the CPU; ``gpu_layers`` so many of the last layers on the device, the rest on the CPU
-    (more than there are: all, and the output); ``threads`` None a thread for each physical
-    core that this process may use (by its affinity and its control group's quota); ``ctx_size`` 0 the model's own context, reduced
-    to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);
+    (more than there are: all, and the output); ``cuda_device_id`` which of several CUDA GPUs is meant;
+    ``threads`` None a thread for each physical core that this process may use (by its affinity and its control group's quota);
+    ``ctx_size`` 0 the model's own context, reduced to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does
@@ -49,7 +50,7 @@ def load(
     ``rewrite`` is a pass over the model's graphs (heron/graph/passes) that is applied first.
     Raises CheckpointError for a damaged file, HubError for what cannot be pulled, and UnsupportedError for what this version cannot run.
     """
-    where = Where(backend, device, gpu, gpu_layers)
+    where = Where(backend, device, gpu, gpu_layers, cuda_device_id)
     if threads is not None and threads < 1:
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
     if not (mmap or repack):

@@ -45,7 +45,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The model's next message, whole or as a stream of events."""
     state = state_of(request)
     engine, limits = state.ready_engine(), state.settings.limits
-    params = sampling_params(body, limits, engine.model.tokenizer, top_logprobs=_top_logprobs(body, limits))
+    params = sampling_params(body, state.settings, engine.model.tokenizer, top_logprobs=_top_logprobs(body, limits))
     if params.max_tokens == 0:
         raise ApiError(400, "max_tokens is 0; an answer has at least 1", param=body.spelled("max_tokens"))
     choices(body.n, limits)

@@ -47,7 +47,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     engine, limits = state.ready_engine(), state.settings.limits
     _check(body, limits)
     own = {} if "max_tokens" in body.model_fields_set else {"max_tokens": MAX_TOKENS}
-    params = sampling_params(body, limits, engine.model.tokenizer, top_logprobs=body.logprobs or 0, **own)
+    params = sampling_params(body, state.settings, engine.model.tokenizer, top_logprobs=body.logprobs or 0, **own)
     prompts = await off_loop("prompt", lambda: [_ids(engine.model, prompt, body) for prompt in body.prompt])
     must_fit(engine, prompts, "prompt", limits.prompt_tokens)
     scored = prompt_scores(body, limits, engine.model, body.logprobs if body.echo else None)

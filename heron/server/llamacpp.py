@@ -20,7 +20,7 @@ from heron.server.parameters import choices, most_logprobs, prompt_scores, sampl
 from heron.server.prompts import encode, must_fit, off_loop
 from heron.server.replies import Shape, documented, respond
 from heron.server.schemas_llamacpp import Infill, NativeCompletion, NativeSampling
-from heron.server.settings import Limits
+from heron.server.settings import Settings
 from heron.server.state import ServerState, state_of
 
 router = APIRouter(tags=["llama.cpp"])
@@ -63,7 +63,7 @@ async def infill(request: Request, body: Infill) -> Response:
 async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list[int]], param: str) -> Response:
     state = state_of(request)
     engine, limits = state.ready_engine(), state.settings.limits
-    params = _params(body, limits, engine.model)
+    params = _params(body, state.settings, engine.model)
     must_fit(engine, prompts, param, limits.prompt_tokens)
     scored = prompt_scores(body, limits, engine.model)
     asked = [Asked(ids, params, sample, scored) for ids in prompts for sample in range(body.n)]
@@ -71,9 +71,10 @@ async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list
     return await respond(request, body, asked, shape)
 
 
-def _params(body: NativeSampling, limits: Limits, model: Model) -> SamplingParams:
-    choices(body.n, limits)
-    return sampling_params(body, limits, model.tokenizer, top_logprobs=most_logprobs("n_probs", body.n_probs, limits))
+def _params(body: NativeSampling, settings: Settings, model: Model) -> SamplingParams:
+    choices(body.n, settings.limits)
+    top = most_logprobs("n_probs", body.n_probs, settings.limits)
+    return sampling_params(body, settings, model.tokenizer, top_logprobs=top)
 
 
 def settings(state: ServerState, context: int, params: SamplingParams) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request
 
 from heron import __version__
 from heron.engine.model import Model
-from heron.engine.sampling import SamplingParams
 from heron.engine.statistics import Doing
 from heron.errors import TemplateError
 from heron.server.errors import ApiError
@@ -25,7 +24,7 @@ async def props(request: Request) -> dict[str, Any]:
     engine = state.ready_engine()
     model, context = engine.model, engine.context_length
     return {
-        "default_generation_settings": {"n_ctx": context, "params": settings(state, context, SamplingParams())},
+        "default_generation_settings": {"n_ctx": context, "params": settings(state, context, state.settings.sampling)},
         "total_slots": engine.scheduler.max_seqs,
         "model_path": model.checkpoint.path.name,
         "model_alias": state.name,

@@ -16,7 +16,7 @@ from heron.engine.speculate import MOST_DRAFT_TOKENS
 from heron.errors import RequestError
 from heron.server.body import Body, Flag, Number, Whole
 from heron.server.errors import ApiError
-from heron.server.settings import Limits
+from heron.server.settings import Limits, Settings
 from heron.server.structure import Structure
 from heron.text.tokenizer import Tokenizer
 
@@ -63,7 +63,7 @@ Biases = Annotated[
 
 
 class Sampling(Structure, Body):
-    """How tokens are chosen. What is left out is as ``heron.SamplingParams`` has it."""
+    """How tokens are chosen. What is left out is as the server's settings have it."""
 
     temperature: Number | None = about("0 takes the likeliest token.")
     dynatemp_range: Number | None = about("The temperature moves so far both ways, by how sure the model is.")
@@ -117,8 +117,9 @@ class Sampling(Structure, Body):
         return {"priority": self.priority, "speculate": self.speculate, "draft_tokens": self.draft_tokens}
 
 
-def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own: Any) -> SamplingParams:
-    """What ``body`` asks for; ``own`` are values that an API decides. Raises ApiError 400, naming the parameter."""
+def sampling_params(body: Sampling, settings: Settings, tokenizer: Tokenizer, **own: Any) -> SamplingParams:
+    """What ``body`` asks for, else ``settings.sampling``; ``own`` is what an API decides. Raises ApiError 400, naming the parameter."""
+    limits, default = settings.limits, settings.sampling
     known = SamplingParams.__dataclass_fields__
     given = {name: value for name in body.model_fields_set if name in known and (value := getattr(body, name)) is not None}
     for name, meant in _MEANT.items():
@@ -131,8 +132,10 @@ def sampling_params(body: Sampling, limits: Limits, tokenizer: Tokenizer, **own:
         given["logit_bias"] = list(_biases(given["logit_bias"], tokenizer))
     for name in ("stop_token_ids", "allowed_token_ids", "bad_words"):
         in_vocabulary(name, given.get(name, ()), tokenizer.vocab_size)
+    if "max_tokens" not in given and default.max_tokens is not None and given.get("min_tokens", 0) > default.max_tokens:
+        given["max_tokens"] = None  # who asks for so many knows better
     try:
-        return SamplingParams(**{**given, "constraint": body.constraint(limits), **own})
+        return default.changed(**{**given, "constraint": body.constraint(limits), **own})
     except RequestError as error:
         name = error.param or str(error).split(maxsplit=1)[0]
         raise ApiError(400, str(error), param=body.spelled(name) if name in given else None) from None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from heron.engine.sampling import SamplingParams
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -33,7 +35,8 @@ class Settings:
     port: int = 11435
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     cors: tuple[str, ...] = ()
-    request_timeout: float = 3600.0  # from a request's arrival to the end of its answer
+    request_timeout: float = 120.0  # from a request's arrival to the end of its answer
     drain_timeout: float = 30.0  # that running requests have after SIGTERM
     ping_interval: float = 15.0  # between comments in a stream that has nothing else to say
     limits: Limits = Limits()
+    sampling: SamplingParams = field(default_factory=SamplingParams)  # what holds where a request does not say

@@ -14,7 +14,7 @@ from heron.engine.sampling import SamplingParams
 from heron.server.body import OTHER_NAMES
 from heron.server.errors import ApiError
 from heron.server.parameters import Sampling, sampling_params
-from heron.server.settings import Limits
+from heron.server.settings import Limits, Settings
 from heron.text.tokenizer import Tokenizer
 
 #: The field's names, and the parameters that they set, with a value of each. docs/api.md lists them.
@@ -60,7 +60,7 @@ def tokenizer(shared: Path) -> Tokenizer:
 def read(tokenizer: Tokenizer, limits: Limits | None = None, **body: Any) -> SamplingParams:
     made = Sampling.model_validate(body)
     assert made.unknown == []
-    return sampling_params(made, limits or Limits(), tokenizer)
+    return sampling_params(made, Settings(limits=limits or Limits()), tokenizer)
 
 
 @pytest.mark.parametrize("name", NAMES)
