@@ -114,7 +114,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Config(Mapping[str, Any]):
-    """Values by ``section.key``; ``entries`` have who said them, too. ``files`` are those that were read, ``warnings`` what is not heeded."""
+    """Values by ``section.key``; ``entries`` say where from. ``files`` are those that were read, ``warnings`` what is not heeded."""
 
     entries: Mapping[str, Value] = field(default_factory=lambda: {s.name: Value(s.default) for s in SETTINGS})
     files: tuple[Path, ...] = ()

@@ -42,7 +42,8 @@ def load(
     ``gpu`` True is torch on the first GPU, False the CPU; ``gpu_layers`` so many of the last layers on the device, the rest on the CPU
     (more than there are: all, and the output); ``cuda_device_id`` which of several CUDA GPUs is meant;
     ``threads`` None a thread for each physical core that this process may use (by its affinity and its control group's quota);
-    ``ctx_size`` 0 the model's own context, reduced to fit in memory; ``kv_dtype`` f16, f32 or q8_0; ``activations`` int8 or f32 (in products with quantized weights; native);
+    ``ctx_size`` 0 the model's own context, reduced to fit in memory; ``kv_dtype`` f16, f32 or q8_0;
+    ``activations`` int8 or f32 (in products with quantized weights; native);
     ``dtype`` f32, f16, bf16, or auto: what torch computes in (docs/torch.md).
     Without ``mmap`` files are read instead of mapped. Without ``repack`` the native backend multiplies from the mapped file, without
     a copy of the weights: half the memory, and slower. ``mlock`` keeps the weights in memory, with a warning where the system does

@@ -81,6 +81,18 @@ def test_by_itself_it_is_cuda_where_that_is(machine: Machine) -> None:
     assert quiet(backend="reference").backend == quiet(backend="reference", gpu=False).backend == "reference"
 
 
+def test_of_several_cuda_gpus_it_is_the_one_that_is_said(machine: Machine, four: Model) -> None:
+    machine.has("cuda", "xpu", free=2**40)
+    for where in ({}, {"gpu": True}, {"backend": "torch"}, {"gpu_layers": 99}):
+        assert quiet(four, cuda_device_id=2, **where).device == machine.prepared[-1] == "cuda:2"
+    assert quiet(cuda_device_id=2, device="cuda:1").device == "cuda:1"
+    assert quiet(cuda_device_id=2, gpu=False).backend == CPU
+    machine.has("xpu")
+    assert quiet(cuda_device_id=2, gpu=True).device == "xpu"
+    with pytest.raises(RequestError, match="cuda_device_id is -1"):
+        Where(cuda_device_id=-1)
+
+
 def test_a_gpu_is_the_first_there_is(machine: Machine) -> None:
     for kinds, first in ((("cuda", "xpu", "mps"), "cuda"), (("mps", "xpu"), "xpu"), (("mps",), "mps")):
         machine.has(*kinds)

@@ -110,7 +110,7 @@ def test_it_says_that_it_is_loading_then_how_to_reach_it(start: Start, tmp_path:
     process.signal(signal.SIGTERM)
     status, out, _ = process.end()
     assert status == 0
-    for said in ("Heron", process.url, "pocket.gguf", "KV cache", "16 at once", f"curl {process.url}/v1/"):
+    for said in ("Heron", process.url, "pocket.gguf", "KV cache", "8 at once", f"curl {process.url}/v1/"):
         assert said in out
     curl = re.search(r"curl \S+ -H '(\S+: \S+)' -d '(.*)'$", out, re.MULTILINE)
     assert curl is not None
