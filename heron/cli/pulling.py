@@ -28,6 +28,8 @@ class PullBar(Watch):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._bars.live.is_started:  # stopping what was not begun prints an empty line
             self._bars.stop()
+        if kind is KeyboardInterrupt:
+            note("stopped; the next pull goes on from here")
 
     def say(self, text: str) -> None:
         if self._shown:

@@ -33,11 +33,11 @@ def aliases() -> dict[str, dict[str, str]]:
 
 
 def parse(text: str) -> Name | None:
-    """ORG/NAME[:QUANT] or ALIAS[:SIZE][:QUANT]; None for what is neither, such as a path.
+    """ORG/NAME[:QUANT] or ALIAS[:SIZE][:QUANT]; None for what is neither, such as a path. The hub's address may come before it.
 
     Raises HubError for a size that an alias does not have.
     """
-    first, *rest = text.split(":")
+    first, *rest = re.sub(r"^(https://)?(hf\.co|huggingface\.co)/", "", text).split(":")
     if first.lower() in aliases():
         return _of_alias(first.lower(), rest)
     if len(rest) > 1 or not _REPOSITORY.fullmatch(first) or ".." in first or first.endswith(".gguf"):

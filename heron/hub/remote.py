@@ -9,13 +9,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
+from heron import __version__
 from heron.errors import HubError
 
 T = TypeVar("T")
 
 #: Times that a request is made before it is given up, and the longest that the hub may ask to wait between two, in seconds.
 TRIES, PATIENCE = 6, 300.0
+#: Seconds without a byte after which a connection counts as lost.
+TIMEOUT = 30.0
 #: What passes by itself: a request that took too long, too many of them, a server in trouble.
 _BUSY = {408, 429, 500, 502, 503, 504}
 
@@ -41,32 +45,54 @@ def offline() -> bool:
 
 def listing(repository: str, revision: str | None, say: Callable[[str], None]) -> tuple[str, dict[str, RemoteFile]]:
     """(commit, path -> file) of a repository. Raises HubError."""
-    from huggingface_hub import HfApi
-
-    api = HfApi(endpoint=endpoint())
-    found = patiently(lambda: api.model_info(repository, revision=revision, files_metadata=True), repository, revision, say)
+    url = f"{endpoint()}/api/models/{repository}/revision/{quote(revision or 'main', safe='')}?blobs=true"
+    said = patiently(lambda: _object(url), repository, revision, say)
     files = {}
-    for each in found.siblings or ():
-        checksum = each.lfs.sha256 if each.lfs else each.blob_id
-        if not _is_safe(each.rfilename) or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", checksum or "") or each.size is None:
-            raise HubError(f"{repository}: what the hub says of its file {each.rfilename!r:.200} makes no sense; report it there")
-        files[each.rfilename] = RemoteFile(each.rfilename, each.size, checksum or "")
-    if not re.fullmatch(r"[0-9a-f]{40}", found.sha or ""):
-        raise HubError(f"{repository}: the hub names no commit; is {endpoint()} a hub?")
-    return str(found.sha), files
+    for each in said.get("siblings") or ():
+        path, size = str(each.get("rfilename")), each.get("size")
+        checksum = str((each.get("lfs") or {}).get("sha256") or each.get("blobId"))
+        if not _is_safe(path) or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", checksum) or not isinstance(size, int):
+            raise HubError(f"{repository}: what the hub says of its file {path!r:.200} makes no sense; report it there")
+        files[path] = RemoteFile(path, size, checksum)
+    if not re.fullmatch(r"[0-9a-f]{40}", str(said.get("sha"))):
+        raise HubError(f"{repository}: {_host()} names no commit of it; is that a hub?")
+    return str(said["sha"]), files
 
 
 @contextmanager
 def opened(repository: str, commit: str, path: str, start: int) -> Iterator[tuple[bool, Iterator[bytes]]]:
     """A file's bytes from ``start`` on, in pieces; and whether they do start there, since a server may send it all again."""
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import hf_raise_for_status
 
-    url = hf_hub_url(repository, path, revision=commit, endpoint=endpoint())
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-    with get_session().stream("GET", url, headers=headers, timeout=30, follow_redirects=True) as response:
+    url = f"{endpoint()}/{repository}/resolve/{commit}/{quote(path)}"
+    headers = _headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         hf_raise_for_status(response)
         yield response.status_code == 206, response.iter_bytes(1 << 20)
+
+
+def _object(url: str) -> dict[str, Any]:
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import hf_raise_for_status
+
+    response = get_session().get(url, headers=_headers(), timeout=TIMEOUT, follow_redirects=True)
+    hf_raise_for_status(response)
+    try:
+        found = response.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise HubError(f"{_host()} does not answer as a hub does; check HF_ENDPOINT")
+    return found
+
+
+def _headers() -> dict[str, str]:
+    """Who asks, and with which token; nothing of this machine."""
+    from huggingface_hub import get_token
+
+    token = get_token()
+    return {"User-Agent": f"heron/{__version__}", **({"Authorization": f"Bearer {token}"} if token else {})}
 
 
 def patiently(ask: Callable[[], T], repository: str, revision: str | None, say: Callable[[str], None]) -> T:
@@ -118,7 +144,7 @@ def _explain(error: Exception, status: int | None, repository: str, revision: st
         how = "HF_TOKEN's token cannot see it" if known else "set HF_TOKEN if it is private"
         return f"there is no model {repository} on {_host()}, or it is private (HTTP 401): check the name; {how}"
     if status == 404:
-        return f"there is no model {repository} on {_host()}, or not this file of it (HTTP 404): check the name at {page}"
+        return f"there is no model {repository} on {_host()} (HTTP 404): check the name at {page}"
     if status == 429:
         return f"{_host()} allows no more requests for now (HTTP 429): try again in {wait:.0f} s" + ("" if known else ", or set HF_TOKEN")
     return f"{_host()} answers HTTP {status} for {repository}; try again later"

@@ -32,7 +32,9 @@ class FakeHub:
     ranges: bool = True
     slow: float = 0.0  # seconds before the bytes of a file
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Range) of each file that was sent
+    listing: bytes | None = None  # in place of every answer
     sent: int = 0
+    agents: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -59,6 +61,9 @@ def hub() -> Iterator[FakeHub]:
             path = unquote(urlsplit(self.path).path).strip("/")
             if fake.token and self.headers.get("Authorization") != f"Bearer {fake.token}":
                 return self.refuse(*fake.refusal)
+            fake.agents.add(self.headers["User-Agent"])
+            if fake.listing is not None:
+                return self.answer(200, fake.listing)
             if path.startswith("api/models/"):
                 return self.model(path.removeprefix("api/models/"))
             repository, _, rest = path.partition("/resolve/")

@@ -14,6 +14,8 @@ from heron.hub.names import Name, aliases, parse
     [
         ("org/name", Name("org/name")),
         ("Org-1/Na.me_2-GGUF:Q4_K_M", Name("Org-1/Na.me_2-GGUF", "Q4_K_M")),
+        ("hf.co/org/name:q8_0", Name("org/name", "q8_0")),
+        ("https://huggingface.co/org/name", Name("org/name")),
         ("qwen3:0.6b", Name("unsloth/Qwen3-0.6B-GGUF")),
         ("Qwen3:0.6B:q8_0", Name("unsloth/Qwen3-0.6B-GGUF", "q8_0")),
         ("qwen3", Name("unsloth/Qwen3-4B-GGUF")),

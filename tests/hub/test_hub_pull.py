@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from fake_hub import COMMIT, FakeHub
 
+import heron
 from heron.errors import HubError
 from heron.hub import cache as disk
 from heron.hub import remote
@@ -61,7 +62,7 @@ def test_pull_puts_the_preferred_one_where_huggingface_hub_finds_it(hub: FakeHub
     assert path == cache / "models--org--tiny-GGUF" / "snapshots" / COMMIT / "tiny-Q4_K_M.gguf"
     assert path.read_bytes() == ONE["tiny-Q4_K_M.gguf"]
     assert [asked for asked, _ in hub.asked] == ["tiny-Q4_K_M.gguf"]
-    assert heard.sizes == [4000] and heard.done == 4000
+    assert heard.sizes == [4000] and heard.done == 4000 and hub.agents == {f"heron/{heron.__version__}"}
     from huggingface_hub import try_to_load_from_cache
 
     assert try_to_load_from_cache("org/tiny-GGUF", "tiny-Q4_K_M.gguf", cache_dir=cache) == str(path)
@@ -219,6 +220,15 @@ def test_a_hub_that_stays_busy(hub: FakeHub, cache: Path, name: Name) -> None:
     with pytest.raises(HubError, match="try again in 86400 s"):
         pull(name)
     assert 1000 - hub.busy == remote.TRIES + 1
+
+
+def test_what_is_no_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "listing", b"<html>")
+    with pytest.raises(HubError, match=r"does not answer as a hub does; check HF_ENDPOINT"):
+        pull(Name("org/tiny-GGUF"))
+    monkeypatch.setattr(hub, "listing", b'{"siblings": []}')
+    with pytest.raises(HubError, match="names no commit"):
+        pull(Name("org/tiny-GGUF"))
 
 
 def test_no_hub_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
