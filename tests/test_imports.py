@@ -14,11 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: From the bottom. A folder may import those before it.
 ORDER = (
     "errors",
-<<<<<<< HEAD
-    "hub",
-=======
     "config",
->>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
+    "hub",
     "quant",
     "checkpoint",
     "graph",

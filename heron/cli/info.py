@@ -24,10 +24,6 @@ def info(
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-<<<<<<< HEAD
-    """Show a model's architecture, size, formats, context, tokenizer and chat template."""
-    path = opening.locate(model)
-=======
     """Show a model's architecture, size, formats, context, tokenizer and chat template, without loading it.
 
     \b
@@ -35,7 +31,7 @@ def info(
     heron info ./folder --tensors                list every tensor
     heron info model.gguf --json | jq .context_length
     """
->>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
+    path = opening.locate(model)
     if locate(path).is_dir():
         from heron.models.registry import load_families
 

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-<<<<<<< HEAD
-from dataclasses import replace
-=======
-import re
->>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,14 +14,8 @@ from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLay
 from heron.config import DEFAULTS
 from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import DRAFT_TOKENS
-<<<<<<< HEAD
 from heron.hub.cache import called
-from heron.server.settings import Settings
-
-DEFAULTS = Settings()
-=======
 from heron.server.settings import Limits, Settings
->>>>>>> 822c63f (Read settings from files and the environment, complete commands in shells, and end every error in one line)
 
 
 def serve(
