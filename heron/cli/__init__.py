@@ -92,6 +92,7 @@ def heron(
     \b
     heron run -p "What can you do?"     ask the model that ships with Heron
     heron run model.gguf                talk with another one
+    heron run qwen3:0.6b                with one of the hub, pulled first
     heron serve model.gguf              serve it over HTTP
     heron COMMAND --help                what a command does, with examples
     """

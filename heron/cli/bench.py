@@ -24,7 +24,9 @@ ABOUT = ("path", "architecture", "name", "parameters", "bytes", "formats")
 
 
 def bench(
-    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    ] = None,
     threads: Annotated[str | None, typer.Option(metavar="N,...", help="CPU threads; the physical cores it may use if left out.")] = None,
     prompt: Annotated[str, typer.Option("-p", "--prompt", metavar="N,...", help="Tokens of a prompt; 0: decode after none.")] = "512",
     generate: Annotated[str, typer.Option("-n", "--generate", metavar="N,...", help="Tokens to decode; 0: prefill alone.")] = "32",

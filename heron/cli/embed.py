@@ -24,7 +24,9 @@ Rows = Iterable[NDArray[np.float32]]
 
 
 def embed(
-    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    ] = None,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="The texts.", show_default=False)] = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read texts from a file, one in each line.")] = None,
     pooling: Annotated[str | None, typer.Option(help="mean, cls or last; the model's own if left out.")] = None,

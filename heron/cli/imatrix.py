@@ -18,7 +18,7 @@ from heron.graph.passes.observe import observe
 
 
 def imatrix(
-    model: Annotated[str, typer.Argument(help="A GGUF file or a folder with safetensors; best the unquantized model.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; best the unquantized model.")],
     text: Annotated[list[Path], typer.Argument(help="Files of UTF-8 text of the kind that the model will see.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("imatrix.gguf"),
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Tokens of a window.")] = WINDOW,

@@ -20,7 +20,7 @@ from heron.cli import opening
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A GGUF file, a folder with config.json and safetensors, or a name on the hub.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, a folder with config.json and safetensors, or ORG/NAME.")],
     tensors: Annotated[bool, typer.Option("--tensors", help="List every tensor.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -19,7 +19,7 @@ from heron.evaluate.windows import WINDOW, windows
 
 
 def perplexity(
-    model: Annotated[str, typer.Argument(help="A GGUF file or a folder with safetensors.")],
+    model: Annotated[str, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME.")],
     text: Annotated[list[Path], typer.Argument(help="Files of UTF-8 text.")],
     kl_base: Annotated[str | None, typer.Option(help="A reference (the unquantized model, say) to compare every prediction with.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Tokens of a window; its second half is predicted.")] = WINDOW,

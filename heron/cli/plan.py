@@ -26,7 +26,9 @@ CONTEXTS, SEQUENCES = (2048, 8192, 32768), (1, 4, 16)
 
 
 def plan(
-    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    ] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
     sequences: Annotated[int, typer.Option("-s", "--sequences", help="Sequences beside each other.")] = 1,
     kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",

@@ -14,7 +14,7 @@ from heron.hub.names import Name, parse
 from heron.hub.pull import pull as fetch
 
 CacheDir = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Where models are kept; Hugging Face's cache if left out (HF_HOME, HF_HUB_CACHE).")
+    Path | None, typer.Option(metavar="FOLDER", help="Where models are kept; model.cache_dir, or Hugging Face's cache, if left out.")
 ]
 
 

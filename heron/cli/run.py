@@ -21,7 +21,9 @@ DEFAULTS = SamplingParams()
 
 def run(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option("-p", "--prompt", help="The prompt.")] = None,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read the prompt from a file.")] = None,
     max_tokens: Annotated[

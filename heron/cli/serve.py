@@ -19,7 +19,9 @@ from heron.server.settings import Limits, Settings
 
 
 def serve(
-    model: Annotated[str | None, typer.Argument(help="A GGUF file or a folder with safetensors; the pocket model if left out.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine, give keys too.")] = DEFAULTS["server.host"],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS["server.port"],
     alias: Annotated[

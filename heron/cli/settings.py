@@ -6,6 +6,7 @@ configuration, and ``--help`` shows what holds.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,7 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
 
     ctx.obj = load_config(file)
     ctx.default_map = default_map(ctx.obj)
+    _keep_models(ctx.obj)
     for warning in ctx.obj.warnings:
         note(warning)
 
@@ -98,6 +100,13 @@ def _reconfigure(ctx: typer.Context, file: Path | None) -> None:
     if ctx.info_name not in APART:
         ctx.obj = load_config(file)
         ctx.default_map = default_map(ctx.obj).get(ctx.info_name or "", {})
+        _keep_models(ctx.obj)
+
+
+def _keep_models(config: Config) -> None:
+    """Where models are pulled to and found, for whatever in this process looks for one (heron/hub/cache.py)."""
+    if config["model.cache_dir"]:
+        os.environ["HF_HUB_CACHE"] = config["model.cache_dir"]
 
 
 def everywhere(

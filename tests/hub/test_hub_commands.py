@@ -113,6 +113,21 @@ def test_aliases(command: Command, hub: FakeHub) -> None:
     assert "no model's name" in command("pull", "qwen", code=2)[1]
 
 
+def test_a_cache_by_setting_and_by_flag(command: Command, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("set", "named"):
+        (tmp_path / f"{name}.toml").write_text(f'[model]\ncache_dir = "{tmp_path / name}"')
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "of-hugging-face"))
+    monkeypatch.setenv("HERON_MODEL_CACHE_DIR", str(tmp_path / "set"))
+    command("info", "org/pocket-GGUF:Q8_0")
+    assert list((tmp_path / "set").glob("models--*")) and "org/pocket" in command("list")[0]
+    monkeypatch.delenv("HERON_MODEL_CACHE_DIR")
+    assert "no models" in command("list", "--config", str(tmp_path / "named.toml"))[1]
+    assert "no models" in command("--config", str(tmp_path / "set.toml"), "list", "--cache-dir", str(tmp_path / "flag"))[1]
+    assert "org/pocket" in command("--config", str(tmp_path / "set.toml"), "list")[0]
+    command("pull", "org/pocket-GGUF:Q4_0", "--cache-dir", str(tmp_path / "flag"))
+    assert list((tmp_path / "flag").glob("models--*")) and not (tmp_path / "of-hugging-face").exists()
+
+
 def test_a_safetensors_folder_runs(command: Command, hub: FakeHub, shared: Path) -> None:
     folder = shared / "data" / "tinystories-656K"
     hub.repositories["org/stories"] = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} | {
