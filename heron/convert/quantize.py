@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from heron.checkpoint.imatrix import ImportanceMatrix
 from heron.checkpoint.metadata import Metadata, ValueType
 from heron.checkpoint.pairing import materialize
 from heron.checkpoint.tensor import Tensor
+from heron.convert.place import check_place
 from heron.convert.quantized import Quantized, Watched
 from heron.convert.to_gguf import QUANTIZATION_VERSION, as_gguf
 from heron.errors import CheckpointError, RequestError
@@ -64,13 +64,7 @@ class Quantization:
         ``progress`` is told of elements as they are done. Files appear under their names when they are complete. Raises
         CheckpointError where the disk has too little space, or the source is the file to be written.
         """
-        if any(path.resolve() == file.resolve() for file in self.checkpoint.files):
-            raise CheckpointError(f"{path} is the model to be quantized itself; give the result another name")
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise CheckpointError(f"{folder} is no folder; make it first")
-        if (free := shutil.disk_usage(folder).free) < self.nbytes:
-            raise CheckpointError(f"{folder} has too little space: {self.nbytes / 2**30:.2f} GiB are needed and {free / 2**30:.2f} free")
+        check_place(path, self.nbytes, self.checkpoint)
         made: dict[str, Tensor] = {
             item.name: Watched(Quantized(item.name, item.source, item.format, item.importance, threads), progress) for item in self.items
         }
