@@ -99,7 +99,7 @@ def test_a_flag_wins_over_the_configuration(command: str, parameter: str, name: 
     flag = next(text for text in option.opts if text.startswith("--"))
 
     def parsed(*args: str) -> Any:
-        needed = ["model", "text"] if command in ("perplexity", "imatrix") else ["model"]
+        needed = {"perplexity": ["model", "text"], "imatrix": ["model", "text"], "list": []}.get(command, ["model"])
         with made.make_context(command, [*needed, *args], default_map=default_map(config)[command]) as ctx:
             value = ctx.params[parameter]
         return tuple(value) if setting.kind is tuple else setting.kind(value)
@@ -110,9 +110,8 @@ def test_a_flag_wins_over_the_configuration(command: str, parameter: str, name: 
 
 
 def test_every_setting_has_a_flag() -> None:
-    """--gpu is prefer_gpu's (tests/cli/test_manners.py), and pull and its like have the cache's."""
-    missing = {s.name for s in SETTINGS} - {name for _, _, name in FLAGS}
-    assert missing <= {"device.prefer_gpu", "model.cache_dir"}
+    """--gpu is prefer_gpu's: tests/cli/test_manners.py."""
+    assert {s.name for s in SETTINGS} - {name for _, _, name in FLAGS} == {"device.prefer_gpu"}
 
 
 def test_variables_that_are_older_than_the_sections_hold(tmp_path: Path, home: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from heron.config import Config, load_config
 
 _CONTEXT = {"ctx_size": "inference.max_sequence_length"}
 _GPU = {"cuda_device": "device.cuda_device_id"}
+_CACHE = {"cache_dir": "model.cache_dir"}
 _ANSWERS = {
     "temperature": "inference.temperature",
     "top_p": "inference.top_p",
@@ -46,6 +47,9 @@ OPTIONS: dict[str, dict[str, str]] = {
     "plan": _CONTEXT,
     "perplexity": _GPU,
     "imatrix": _GPU,
+    "pull": _CACHE,
+    "list": _CACHE,
+    "delete": _CACHE,
 }
 
 #: Commands that say of the configuration itself what is wrong with it, or have nothing to do with it.

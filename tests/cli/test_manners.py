@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import heron.cli
+from heron import pocket
 from heron.cli import COMMANDS, main, reference
 from heron.cli.where import _preferred
 from heron.config import DEFAULTS, SETTINGS, Config, Value
@@ -147,6 +148,22 @@ def test_how_answers_are_made_comes_from_the_configuration(tmp_path: Path) -> No
     assert "the answer is cut after 3 tokens; -n 256 allows more" in done.stderr
     again = command("run", "--config", file, "-p", "hi", "-n", "5")
     assert again.stdout.startswith(done.stdout.rstrip("\n")) and len(again.stdout) > len(done.stdout) and not again.stderr
+
+
+def test_models_are_looked_for_where_the_configuration_says(tmp_path: Path) -> None:
+    snapshot = tmp_path / "cache" / "models--org--small" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "small-Q8_0.gguf").symlink_to(pocket.path())
+    file = tmp_path / "some.toml"
+    file.write_text(f"[model]\ncache_dir = {str(tmp_path / 'cache')!r}\n")
+    here = {"HF_HUB_OFFLINE": "1"}
+    assert json.loads(command("info", "org/small", "--json", "--config", file, **here).stdout)["path"].startswith(str(snapshot))
+    assert [row["path"] for row in json.loads(command("list", "--json", "--config", file, **here).stdout)] == [
+        str(snapshot / "small-Q8_0.gguf")
+    ]
+    assert command("list", "--json", "--config", file, "--cache-dir", tmp_path / "other").stdout == "[]\n"
+    assert command("run", "org/small", "-p", "hi", "-n", "1", "--config", file, **here).returncode == 0
+    assert command("run", "org/small", "-p", "hi", "-n", "1", HF_HUB_CACHE=str(tmp_path), **here).returncode == 2
 
 
 def broken(error: BaseException) -> Any:

@@ -79,6 +79,18 @@ def test_there_is_a_name_for_everything(tokenizer: Tokenizer) -> None:
     assert read(tokenizer, **dict.fromkeys(NAMES)) == SamplingParams()  # null is the same as nothing
 
 
+def test_the_servers_settings_hold_where_a_request_does_not_say(tokenizer: Tokenizer) -> None:
+    settings = Settings(sampling=SamplingParams(temperature=0.3, top_p=0.4, max_tokens=50))
+
+    def understood(**body: Any) -> SamplingParams:
+        return sampling_params(Sampling.model_validate(body), settings, tokenizer)
+
+    assert understood() == understood(temperature=None, max_tokens=None) == settings.sampling
+    assert understood(temp=0, top_p=1, n_predict=7) == SamplingParams(temperature=0, top_p=1, max_tokens=7)
+    assert understood(n_predict=-1).max_tokens is None
+    assert understood(min_tokens=20).max_tokens == 50 and understood(min_tokens=60).max_tokens is None
+
+
 def test_what_clients_write_in_several_ways(tokenizer: Tokenizer) -> None:
     assert read(tokenizer, stop="a").stop == read(tokenizer, stop=["a"]).stop == ("a",)
     assert read(tokenizer, top_k=-1).top_k == 0
