@@ -11,7 +11,7 @@ from typing import Any
 from heron.cli.prompt import note
 from heron.engine.loading import load
 from heron.engine.model import Model
-from heron.errors import CheckpointError
+from heron.errors import CheckpointError, HubError
 
 
 def open_model(model: str | None, say: Callable[[str], None] = note, **options: Any) -> Model:
@@ -45,8 +45,13 @@ def locate(model: str | None) -> Path:
     from heron.cli.pulling import PullBar
     from heron.hub.pull import locate as on_hub
 
-    with PullBar() as bar:
-        found = on_hub(model, watch=bar)
+    try:
+        with PullBar() as bar:
+            found = on_hub(model, watch=bar)
+    except HubError as error:
+        if path.parent != Path(".") and path.parent.is_dir():  # it was meant to be a path, perhaps
+            raise HubError(f"there is no file or folder {model!r}, and {error}") from None
+        raise
     if found is None:
         raise CheckpointError(
             f"there is no model at {model!r}; give a GGUF file, a folder with config.json and safetensors, or a name: ORG/NAME, "

@@ -16,8 +16,10 @@ from heron.errors import HubError
 
 T = TypeVar("T")
 
-#: Times that a request is made before it is given up, and the longest that the hub may ask to wait between two, in seconds.
-TRIES, PATIENCE = 6, 300.0
+#: Times that a request is made before it is given up: by default, and where nothing is known of the hub yet.
+TRIES, FIRST_TRIES = 6, 3
+#: The longest that the hub may ask to wait between two, in seconds.
+PATIENCE = 300.0
 #: Seconds without a byte after which a connection counts as lost.
 TIMEOUT = 30.0
 #: What passes by itself: a request that took too long, too many of them, a server in trouble.
@@ -46,7 +48,7 @@ def offline() -> bool:
 def listing(repository: str, revision: str | None, say: Callable[[str], None]) -> tuple[str, dict[str, RemoteFile]]:
     """(commit, path -> file) of a repository. Raises HubError."""
     url = f"{endpoint()}/api/models/{repository}/revision/{quote(revision or 'main', safe='')}?blobs=true"
-    said = patiently(lambda: _object(url), repository, revision, say)
+    said = patiently(lambda: _object(url), repository, revision, say, FIRST_TRIES)
     files = {}
     for each in said.get("siblings") or ():
         path, size = str(each.get("rfilename")), each.get("size")
@@ -95,8 +97,8 @@ def _headers() -> dict[str, str]:
     return {"User-Agent": f"heron/{__version__}", **({"Authorization": f"Bearer {token}"} if token else {})}
 
 
-def patiently(ask: Callable[[], T], repository: str, revision: str | None, say: Callable[[str], None]) -> T:
-    """What ``ask`` gives, asked again after a while where the hub is busy or out of reach. Raises HubError."""
+def patiently(ask: Callable[[], T], repository: str, revision: str | None, say: Callable[[str], None], unreached: int = TRIES) -> T:
+    """What ``ask`` gives, asked again after a while where the hub is busy, or out of reach (``unreached`` times). Raises HubError."""
     for attempt in range(1, TRIES + 1):
         try:
             return ask()
@@ -105,7 +107,7 @@ def patiently(ask: Callable[[], T], repository: str, revision: str | None, say: 
             status, wait = getattr(response, "status_code", None), 2.0 ** (attempt - 1)
             if status is not None:
                 wait = max(wait, _retry_after(response.headers)) if status == 429 else wait  # type: ignore[union-attr]
-            if attempt == TRIES or wait > PATIENCE or (status is not None and status not in _BUSY):
+            if attempt == (TRIES if status else unreached) or wait > PATIENCE or (status is not None and status not in _BUSY):
                 raise HubError(_explain(error, status, repository, revision, wait)) from None
             why = f"{_host()} cannot be reached ({error.__class__.__name__})" if status is None else f"{_host()} is busy (HTTP {status})"
             say(f"{why}; trying again in {wait:g} s")

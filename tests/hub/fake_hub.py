@@ -26,6 +26,7 @@ class FakeHub:
     bad: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None  # what a gated hub asks for
     refusal: tuple[int, str] = (401, "GatedRepo")  # what those without it get
+    listed: bool = True  # those see the names of the files all the same
     busy: int = 0  # so many answers to come are 429
     retry_after: str = "0"
     cut: list[int] = field(default_factory=list)  # the next files end after so many bytes
@@ -59,7 +60,7 @@ def hub() -> Iterator[FakeHub]:
                 fake.busy -= 1
                 return self.refuse(429, headers={"Retry-After": fake.retry_after})
             path = unquote(urlsplit(self.path).path).strip("/")
-            if fake.token and self.headers.get("Authorization") != f"Bearer {fake.token}":
+            if fake.token and not (fake.listed and path.startswith("api/")) and self.headers.get("Authorization") != f"Bearer {fake.token}":
                 return self.refuse(*fake.refusal)
             fake.agents.add(self.headers["User-Agent"])
             if fake.listing is not None:

@@ -70,7 +70,7 @@ def test_a_model_that_is_not_there_is_pulled_to_be_run(command: Command, hub: Fa
     assert heron.load("org/pocket-GGUF:Q8_0").generate("Hi", max_tokens=2, seed=1).tokens and len(hub.asked) == 1
 
 
-def test_what_cannot_be_run_is_one_line(command: Command, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_run_is_one_line(command: Command, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, words in (
         ("org/none", "no model org/none"),
         ("none", "heron list --aliases"),
@@ -78,6 +78,9 @@ def test_what_cannot_be_run_is_one_line(command: Command, hub: FakeHub, monkeypa
     ):
         out, err = command("run", name, "-p", "hi", code=2)
         assert not out and err.count("\n") == 1 and err.startswith("heron: error: ") and words in err
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org").mkdir()
+    assert "there is no file or folder 'org/none', and there is no model org/none" in command("run", "org/none", "-p", "hi", code=2)[1]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "not in the cache" in command("info", "org/pocket-GGUF", code=2)[1]
 

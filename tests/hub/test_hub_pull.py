@@ -163,8 +163,9 @@ def test_a_file_that_goes_on_too_long_is_refused(hub: FakeHub, cache: Path, name
     assert not blobs(cache)
 
 
-def test_gated_says_what_to_do(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.token = "hf_right"
+@pytest.mark.parametrize("listed", [True, False])
+def test_gated_says_what_to_do(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch, listed: bool) -> None:
+    hub.token, hub.listed = "hf_right", listed
     with pytest.raises(HubError, match=r"gated \(HTTP 401\): ask for access at http.*/org/tiny-GGUF; then set HF_TOKEN"):
         pull(name)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
@@ -184,7 +185,7 @@ def test_nothing_there(hub: FakeHub, cache: Path, name: Name) -> None:
 
 
 def test_private_or_forbidden(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.token, hub.refusal = "hf_right", (401, "RepoNotFound")
+    hub.token, hub.listed, hub.refusal = "hf_right", False, (401, "RepoNotFound")
     with pytest.raises(HubError, match=r"or it is private \(HTTP 401\): check the name; set HF_TOKEN if it is private"):
         pull(name)
     hub.refusal = (403, "")
@@ -233,8 +234,10 @@ def test_what_is_no_hub(hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPat
 
 def test_no_hub_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    heard = Heard()
     with pytest.raises(HubError, match=r"127.0.0.1:9 cannot be reached .*check the connection"):
-        pull(Name("org/tiny-GGUF"))
+        pull(Name("org/tiny-GGUF"), watch=heard)
+    assert [said[-3:] for said in heard.said] == ["1 s", "2 s"]
 
 
 def test_too_little_room_is_told_before_anything_comes(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
