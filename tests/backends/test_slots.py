@@ -113,13 +113,16 @@ def test_whole_sequences_beside_each_other(executable: Executable) -> None:
 
 @pytest.mark.parametrize("sizes", [(1,) * 12, (1, 2, 3, 6), (9, 3)], ids=str)
 def test_steps_of_any_size(executable: Executable, sizes: tuple[int, ...]) -> None:
-    """Shorter than the convolution's window, and longer; the numbers are the same to the last bit."""
+    """Shorter than the convolution's window, and longer; the numbers are the same, to the last bit where sums do not depend on the step."""
     tokens, at, got = random_tokens(12, 0), 0, []
     for size in sizes:
         got += run(executable, [tokens[at : at + size]], [at], slot_read=[7 if at else 0], slot_write=[[7]])
         at += size
     close(np.concatenate(got), expected(tokens))
-    np.testing.assert_array_equal(np.concatenate(got), run(executable, [tokens], [0])[0])
+    at_once = run(executable, [tokens], [0])[0]
+    if "delta_rule" not in executable.batch_dependent:
+        np.testing.assert_array_equal(np.concatenate(got), at_once)
+    close(np.concatenate(got), at_once)
 
 
 def test_slot_zero_begins_anew(executable: Executable) -> None:

@@ -22,7 +22,6 @@ from heron.engine.engine import Engine
 from heron.engine.forecast import forecast
 from heron.engine.memory import resident_bytes
 from heron.models.registry import build_model, load_families
-from heron.quant.formats import FORMATS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import make_model
@@ -55,7 +54,7 @@ def of_shape(path: Path, hidden: int, layers: int, format: str) -> None:
     """A Llama with the pocket model's tokenizer and random weights."""
     shape = make_model.Shape("llama", layers, hidden, 3 * hidden, hidden // 64, 4, 64, 1536, 10000.0, False)
     metadata = shape.metadata() | make_model.tokenizer(str(pocket.path()), shape.vocab)
-    write_gguf(path, metadata, make_model.tensors(shape, FORMATS[format], FORMATS[format]))
+    write_gguf(path, metadata, make_model.tensors(shape, format, format))
 
 
 @pytest.mark.skipif(core is None or not resident_bytes(), reason="needs the core, and a system that tells what a process holds")
