@@ -50,9 +50,9 @@ def toy(format: str = "F32", layers: int = 2, recurrent: bool = False, seed: int
         sizes = (HEADS * DIM, SHARED * DIM, SHARED * DIM)
         q, k, v = b.packed_linear(y, [w(n, HIDDEN, scale=0.3) for n in sizes], [None, w(SHARED * DIM), None])
         q, k, v = b.reshape(q, T, HEADS, DIM), b.reshape(k, T, SHARED, DIM), b.reshape(v, T, SHARED, DIM)
-        q, k = b.rope(q, positions, frequencies, "half"), b.rope(k, positions, frequencies, "half")
         state = b.state(f"blk.{i}.kv", group, key=Field((SHARED, DIM)), value=Field((SHARED, DIM)))
-        out = b.attention(q, k, v, state, scale=DIM**-0.5, causal=True, window=group.window)
+        attrs = {"pairing": "half", "scale": DIM**-0.5, "causal": True, "window": group.window}
+        out = b.rope_attention(q, k, v, positions, frequencies, state, **attrs)
         out = b.linear(b.reshape(out, T, HEADS * DIM), w(HIDDEN, HEADS * DIM))
         if recurrent and i == 0:
             out = b.add(out, _recurrent(b, w, y))

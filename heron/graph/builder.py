@@ -213,3 +213,11 @@ class Builder:
 
     def attention(self, q: Value, k: Value, v: Value, state: State, weights: Sequence[Weight | None] = (), **attrs: Any) -> Value:
         return self.call("attention", (q, k, v), weights, reads=(state,), writes=(state,), value_dim=v.shape[-1], **attrs)[0]
+
+    def rope_attention(
+        self, q: Value, k: Value, v: Value, positions: Value, frequencies: Weight, state: State, weights: Sequence[Weight | None] = (),
+        *, pairing: str, rope_scale: float = 1.0, sections: tuple[int, ...] = (), **attrs: Any,
+    ) -> Value:  # fmt: skip
+        turn: dict[str, Any] = {"pairing": pairing, "rope_scale": rope_scale} | ({"sections": sections} if sections else {})
+        attrs = {"value_dim": v.shape[-1]} | turn | attrs
+        return self.call("rope_attention", (q, k, v, positions), (frequencies, *weights), reads=(state,), writes=(state,), **attrs)[0]

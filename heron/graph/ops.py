@@ -8,7 +8,7 @@ ops_core       embed, linear, norms, elementwise, shapes, rows, pool
 ops_attention  rope, writing and reading the paged cache, latent attention
 ops_routing    picking experts and multiplying by them
 ops_recurrent  causal convolution, selective scan, gated delta rule
-ops_fused      packed_linear, add_rms_norm, glu, gated_linear, attention: fused ops and what they mean
+ops_fused      packed_linear, glu, attention, rope_attention and others: fused ops and what they mean
 ops_parallel   collectives, adapters, sums of squares, which only passes insert
 =============  ======================================================================================
 """

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from heron.graph.ops import means, op
-from heron.graph.ops_attention import _attend
+from heron.graph.ops_attention import _attend, _rope
 from heron.graph.ops_core import Attrs, Shapes, Weights, _linear, broadcast
 
 if TYPE_CHECKING:
@@ -83,3 +83,25 @@ def _attention_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple
     query, key, value = inputs
     b.call("kv_write", (key, value), writes=node.writes)
     return b.call("attend", (query,), node.weights, reads=node.reads, **node.attrs)
+
+
+@op("rope_attention")
+def _rope_attention(inputs: Shapes, weights: Weights, attrs: Attrs) -> Shapes:
+    """q, k, v, positions; frequencies, then the weights of ``attention`` -> rope of q and k, then ``attention``.
+
+    Attributes: those of ``attention``, and of rope ``pairing``, ``sections`` and, as ``rope_scale``, its ``scale``.
+    """
+    query, key, value, positions = inputs
+    for turned in (query, key):
+        _rope((turned, positions), weights[:1], attrs)
+    return _attend((query, key, value), weights[1:], attrs)
+
+
+@means("rope_attention")
+def _rope_attention_means(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+    query, key, value, positions = inputs
+    attrs = dict(node.attrs)
+    turn = {"pairing": attrs.pop("pairing"), "scale": attrs.pop("rope_scale")}
+    turn |= {"sections": attrs.pop("sections")} if "sections" in attrs else {}
+    query, key = (b.call("rope", (x, positions), node.weights[:1], **turn)[0] for x in (query, key))
+    return b.call("attention", (query, key, value), node.weights[1:], reads=node.reads, writes=node.writes, **attrs)

@@ -43,6 +43,12 @@ def test_equal_to_the_reference(fuse: bool) -> None:
         np.testing.assert_allclose(ours, meant, **CLOSE)
 
 
+def test_kernels_of_fused_ops_within_fused_ops_are_found() -> None:
+    ops = {node.op for node in lower.for_native(toy().entries["forward"], fuse=True).nodes}
+    assert {"rope", "attention"} <= ops
+    assert not {"rope_attention", "attend", "kv_write"} & ops
+
+
 @pytest.mark.parametrize("format", ["F16", "BF16", "Q4_0", "Q8_0"])
 def test_formats(format: str) -> None:
     model = toy(format)

@@ -52,7 +52,7 @@ def test_families(family: str) -> None:
         assert parity.difference(got, expected[0]) <= parity.TOLERANCE
         for got, wanted in zip(parity.ragged(parity.Runner(model, prepared, options), sequences), expected, strict=True):
             assert parity.difference(got, wanted) <= parity.TOLERANCE
-    assert {"attend", "latent_attend", "rope", "rms_norm"} <= TRITON.keys()  # they were there to be taken
+    assert {"attend", "latent_attend", "rope", "rope_attention", "rms_norm"} <= TRITON.keys()  # they were there to be taken
 
 
 @interpreted
@@ -80,11 +80,12 @@ def test_caches_that_round(kv_dtype: str, bound: float) -> None:
 @interpreted
 def test_recorded_steps() -> None:
     """Launches depend on shapes alone: replayed on other numbers they compute other answers, windows included."""
-    model, options, recorder = toy("F32", 2), Options(kv_dtype="f32"), Again(capture.recorder(torch.device(DEVICE)))
+    model, options, recorder = toy("F32", 2), Options(kv_dtype="f32", fuse=True), Again(capture.recorder(torch.device(DEVICE)))
     rng = np.random.default_rng(1)
     tokens = [rng.integers(0, VOCAB, n).astype(np.int32) for n in (34, 14)]
     with patch.object(capture, "recorder", lambda device: recorder):
         prepared_twice = on_torch.prepare(model, options=options), reference.prepare(model, options=options)
+        assert "rope_attention" in {node.op for node in prepared_twice[0]._graphs["forward"].nodes}
         got, expected = (Sequences(executable, model, tokens) for executable in prepared_twice)
         for step in ({0: 28, 1: 8}, *[{0: 1, 1: 1}] * 3, {0: 2}):
             ys, wanted = got.run(step), expected.run(step)

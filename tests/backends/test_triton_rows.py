@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("triton")
 
@@ -14,11 +15,12 @@ from torch import Tensor
 from triton_cases import TARGETS, compiles, interpreted
 
 from heron.backends.torch.core import ACTIVATION
-from heron.backends.torch.decode import Q8_0
+from heron.backends.torch.decode import Q8_0, dequantize
 from heron.backends.torch.triton import cache
 from heron.backends.torch.triton.glu import glu
 from heron.backends.torch.triton.norm import add_rms_norm, layer_norm, rms_norm
 from heron.backends.torch.triton.rope import rope
+from heron.backends.torch.triton.rope_write import rope_write
 from heron.quant.quantize import quantize
 
 #: What rounding to a type may turn of a value near 1; f32 also adds up in another order.
@@ -102,12 +104,7 @@ def test_rope(dim: int, n: int, sections: tuple[int, ...], pairing: str, dtype: 
     x = normal(0, 5, 3 * dim + 7, dtype=dtype)[:, : 3 * dim].reshape(5, 3, dim)
     positions = rng.integers(0, 300, (max(1, len(sections)), 5)).astype(np.int32)
     frequencies = (10.0 ** (-3 * np.arange(n) / n)).astype(np.float32)
-    axis = np.repeat(np.arange(len(sections)), sections) if sections else np.zeros(n, np.intp)
-    turn = np.exp(1j * (positions[axis].T * frequencies)[:, None, :])
-    expected = x.float().numpy().copy()
-    first, second = (slice(0, 2 * n, 2), slice(1, 2 * n, 2)) if pairing == "adjacent" else (slice(0, n), slice(n, 2 * n))
-    turned = (expected[..., first] + 1j * expected[..., second]) * turn * 1.25
-    expected[..., first], expected[..., second] = turned.real, turned.imag
+    expected = turned(x, positions, frequencies, pairing, 1.25, sections)
     got = rope(x, torch.from_numpy(positions), torch.from_numpy(frequencies), pairing, 1.25, sections)
     near(got, expected, dtype) if dtype != torch.float32 else np.testing.assert_allclose(got.numpy(), expected, atol=1e-4)
 
@@ -128,6 +125,54 @@ def test_cache_write(heads: int, dim: int, other: tuple[int, int], stored: str, 
         expected = np.zeros((11, *got.shape[1:]), got.numpy().dtype)
         expected[own] = quantize(Q8_0, wide) if stored == "q8_0" else wide.astype(expected.dtype)
         np.testing.assert_array_equal(got.numpy(), expected)
+
+
+def turned(
+    x: Tensor, positions: NDArray[np.int32], frequencies: NDArray[np.float32], pairing: str, scale: float, sections: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """x [T, H, D] after rope, by complex numbers."""
+    n, y = len(frequencies), x.float().numpy().copy()
+    axis = np.repeat(np.arange(len(sections)), sections) if sections else np.zeros(n, np.intp)
+    turn = np.exp(1j * (positions[axis].T * frequencies)[:, None, :])
+    first, second = (slice(0, 2 * n, 2), slice(1, 2 * n, 2)) if pairing == "adjacent" else (slice(0, n), slice(n, 2 * n))
+    pairs = (y[..., first] + 1j * y[..., second]) * turn * scale
+    y[..., first], y[..., second] = pairs.real, pairs.imag
+    return y
+
+
+@interpreted
+@pytest.mark.parametrize(("stored", "dtype"), [("f32", torch.float32), ("f16", torch.float16), ("q8_0", torch.bfloat16)])
+@pytest.mark.parametrize("pairing", ["adjacent", "half"])
+@pytest.mark.parametrize(
+    ("heads", "kv", "dim", "value_dim", "n", "sections"),
+    [(4, 2, 64, 64, 32, ()), (7, 1, 96, 32, 20, ()), (15, 3, 32, 160, 16, (5, 2, 9)), (1, 1, 512, 64, 1, ()), (20, 20, 128, 128, 64, ())],
+)
+def test_rope_write(
+    heads: int, kv: int, dim: int, value_dim: int, n: int, sections: tuple[int, ...], pairing: str, stored: str, dtype: torch.dtype
+) -> None:
+    """Queries, keys and values beside each other in one product: queries come out, keys and values lie where they are named alone."""
+    sizes, tokens, rng = (heads * dim, kv * dim, kv * value_dim), 4, np.random.default_rng(3)
+    parts = normal(0, tokens, sum(sizes), dtype=dtype).split(sizes, -1)
+    q, k, v = (x.reshape(tokens, -1, d) for x, d in zip(parts, (dim, dim, value_dim), strict=True))
+    positions = rng.integers(0, 300, (max(1, len(sections)), tokens)).astype(np.int32)
+    frequencies = (10.0 ** (-3 * np.arange(n) / n)).astype(np.float32)
+    own = np.array([7, 2, 3, 9])
+    keys, values = field(stored, 11, kv, dim), field(stored, 11, kv, value_dim)
+    given = (torch.from_numpy(own), torch.from_numpy(positions), torch.from_numpy(frequencies))
+    got = rope_write(q, k, v, keys, values, *given, pairing, 1.25, sections)
+    turned_q, turned_k = (turned(x, positions, frequencies, pairing, 1.25, sections) for x in (q, k))
+    near(got, turned_q, dtype) if dtype != torch.float32 else np.testing.assert_allclose(got.numpy(), turned_q, atol=1e-4)
+    bound = {"f32": 1e-4, "f16": 3e-3, "q8_0": float(np.abs(turned_k).max()) / 127}[stored]
+    np.testing.assert_allclose(read(stored, keys[own]), turned_k, atol=bound)
+    exact = quantize(Q8_0, v.float().numpy()) if stored == "q8_0" else v.float().numpy().astype(values.numpy().dtype)
+    np.testing.assert_array_equal(values[own].numpy(), exact)
+    others = np.setdiff1d(np.arange(11), own)
+    assert not keys[others].any() and not values[others].any()
+
+
+def read(stored: str, x: Tensor) -> NDArray[np.float32]:
+    numbers: NDArray[np.float32] = (dequantize(Q8_0, x) if stored == "q8_0" else x.float()).numpy()
+    return numbers
 
 
 def field(stored: str, entries: int, heads: int, dim: int) -> Tensor:
@@ -154,4 +199,28 @@ def test_the_others_compile(target: str) -> None:
     compiles(lambda: rope(half[:1], own[:, :1], frequencies, "half", 1.0), target)
     compiles(lambda: rope(half, own, frequencies[:20], "adjacent", 1.5, (5, 5, 10)), target)
     for stored in ("f32", "f16", "q8_0"):
-        compiles(lambda stored=stored: cache.write(half, half, field(stored, 9, 8, 128), field(stored, 9, 8, 128), own), target)
+        fields = field(stored, 9, 8, 128), field(stored, 9, 8, 128)
+        compiles(lambda fields=fields: cache.write(half, half, *fields, own), target)
+
+
+@pytest.mark.parametrize("stored", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_cache_write_compiles_for_fields_of_two_sizes(target: str, stored: str) -> None:
+    """A latent and its rope key."""
+    latent, rope_key, own = torch.empty(4, 1, 512), torch.empty(4, 1, 64), torch.empty(4, dtype=torch.int64)
+    assert compiles(lambda: cache.write(latent, rope_key, field(stored, 9, 1, 512), field(stored, 9, 1, 64), own), target) == 1
+
+
+@pytest.mark.parametrize("stored", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_rope_write_compiles(target: str, stored: str) -> None:
+    """Many heads that share 8, all of one size; and sections, parts of heads, and one token."""
+    dtype, places = torch.float32 if stored == "f32" else torch.bfloat16, torch.empty(4, dtype=torch.int64)
+    positions, frequencies = torch.empty(3, 4, dtype=torch.int32), torch.empty(64)
+    q, k = torch.empty(4, 32, 128, dtype=dtype), torch.empty(4, 8, 128, dtype=dtype)
+    fields = field(stored, 9, 8, 128), field(stored, 9, 8, 128)
+    assert compiles(lambda: rope_write(q, k, k, *fields, places, positions, frequencies, "half", 1.0), target) == 1
+    q, k, v = torch.empty(1, 7, 96, dtype=dtype), torch.empty(1, 1, 96, dtype=dtype), torch.empty(1, 1, 64, dtype=dtype)
+    fields = field(stored, 9, 1, 96), field(stored, 9, 1, 64)
+    rest = (places[:1], positions[:, :1], frequencies[:20], "adjacent", 1.5, (5, 5, 10))
+    assert compiles(lambda: rope_write(q, k, v, *fields, *rest), target) == 1

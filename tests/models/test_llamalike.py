@@ -27,12 +27,12 @@ def rewritten(folder: Path, **changes: Any) -> Model:
     return build_model(Checkpoint(folder / "changed.gguf"))
 
 
-def nodes(model: Model, op: str) -> list[Node]:
-    return [node for node in model.entries["forward"].nodes if node.op == op]
+def nodes(model: Model, *ops: str) -> list[Node]:
+    return [node for node in model.entries["forward"].nodes if node.op in ops]
 
 
 def windows(model: Model) -> list[int]:
-    return [node.attrs.get("window", 0) for node in nodes(model, "attention")]
+    return [node.attrs.get("window", 0) for node in nodes(model, "attention", "rope_attention")]
 
 
 def test_phi3_files_do_not_name_longrope(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_longrope_chooses_by_the_context_of_the_model(tmp_path: Path) -> None:
     parity.tiny(LLAMALIKE["phi3-long"](), tmp_path)
     factors = {name: Checkpoint(tmp_path).tensors[f"rope_factors_{name}.weight"].numpy() for name in ("long", "short")}
     for context, name in ((33, "long"), (16, "short")):
-        turned = nodes(rewritten(tmp_path, context_length=context), "rope")[0].weights[0]
+        turned = nodes(rewritten(tmp_path, context_length=context), "rope_attention")[0].weights[0]
         assert turned is not None
         plain = [100.0 ** (-2 * i / 12) for i in range(6)]
         assert turned.tensor.numpy() == pytest.approx(plain / factors[name])
@@ -53,8 +53,8 @@ def test_longrope_chooses_by_the_context_of_the_model(tmp_path: Path) -> None:
 
 def test_granite_turns_rope_off_as_its_files_say(tmp_path: Path) -> None:
     parity.tiny(LLAMALIKE["granite"](), tmp_path)
-    assert len(nodes(rewritten(tmp_path), "rope")) == 4
-    assert not nodes(rewritten(tmp_path, rope__scaling__finetuned=False), "rope")
+    assert len(nodes(rewritten(tmp_path), "rope_attention")) == 2
+    assert len(nodes(rewritten(tmp_path, rope__scaling__finetuned=False), "attention")) == 2
 
 
 def test_a_multiplier_of_0_is_none(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_multiplier_of_0_is_none(tmp_path: Path) -> None:
 def test_gemma2_caps_and_scales_where_files_do_not_say(tmp_path: Path) -> None:
     parity.tiny(LLAMALIKE["gemma2"](), tmp_path)
     model = rewritten(tmp_path, attn_logit_softcapping=None, final_logit_softcapping=None, attention__scale=None)
-    assert {(node.attrs["softcap"], node.attrs["scale"]) for node in nodes(model, "attention")} == {(50.0, 20**-0.5)}
+    assert {(node.attrs["softcap"], node.attrs["scale"]) for node in nodes(model, "rope_attention")} == {(50.0, 20**-0.5)}
     assert nodes(model, "scale")[-1].attrs["factor"] == 30.0
 
 

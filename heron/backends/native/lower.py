@@ -13,12 +13,10 @@ import numpy as np
 
 from heron import _core
 from heron.backends.native.weights import NativeWeights
-from heron.graph.builder import Builder
 from heron.graph.dims import Dim, Size
 from heron.graph.graph import Graph, Node, State, Value, Weight
-from heron.graph.ops import OPS
+from heron.graph.passes.decompose import decompose
 from heron.graph.passes.plan import ALIASES, plan
-from heron.graph.passes.rewrite import keep, rewrite
 from heron.graph.passes.weigh import matrices_of
 
 SYMBOLS = ("T", "R", "S", "P")
@@ -42,14 +40,7 @@ def runs_natively(node: Node) -> bool:
 
 def for_native(graph: Graph, fuse: bool) -> Graph:
     """The graph with fused ops replaced by what they mean, but for those that have a native kernel (where ``fuse`` allows)."""
-
-    def visit(b: Builder, node: Node, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
-        compose = OPS[node.op].compose
-        if compose is None or (fuse and runs_natively(node)):
-            return keep(b, node, inputs)
-        return compose(b, node, inputs)
-
-    return rewrite(graph, visit)
+    return decompose(graph, lambda node: fuse and runs_natively(node))
 
 
 @dataclass(frozen=True)

@@ -164,27 +164,28 @@ def heads_split(s: Sharding, values: Values) -> bool:
 
 
 def _cut_score_weights(s: Sharding, node: Node) -> tuple[Weight | None, ...]:
-    """Sinks [H], relative bias [buckets, H] and slopes [H], for this rank's heads."""
-    return tuple(None if w is None else s.part(w, len(w.shape) - 1) for w in node.weights)
+    """Sinks [H], relative bias [buckets, H] and slopes [H], for this rank's heads; rope's frequencies are all heads'."""
+    turns = int(node.op == "rope_attention")
+    return (*node.weights[:turns], *(None if w is None else s.part(w, len(w.shape) - 1) for w in node.weights[turns:]))
 
 
-@shards("attention", "attend")
+@shards("rope_attention", "attention", "attend")
 def _attention(s: Sharding, node: Node, inputs: Values) -> Values:
-    query, *key_value = inputs
+    query, key_value, positions = inputs[0], inputs[1:3], inputs[3:]
     states = (*node.reads, *node.writes)
     if key_value:
-        split, shared = heads_split(s, tuple(key_value)), key_value[0].shape[HEADS] == 1
+        split, shared = heads_split(s, key_value), key_value[0].shape[HEADS] == 1
     else:
         split, shared = s.is_split(node.reads[0]), node.reads[0].field("key").shape[0] == 1
     if s.layout(query) != HEADS or not (split or shared):
         return compute_whole(s, node, inputs)
     if not split:
-        key_value = [s.whole(v) for v in key_value]
+        key_value = tuple(s.whole(v) for v in key_value)
     changes: dict[str, Any] = {"weights": _cut_score_weights(s, node)}
     if split and states:
         state = s.split_state(states[0], key=0, value=0) if key_value else s.states[states[0].name]
         changes |= {"reads": (state,) * len(node.reads), "writes": (state,) * len(node.writes)}
-    return call(s, node, (query, *key_value), HEADS, **changes)
+    return call(s, node, (query, *key_value, *map(s.whole, positions)), HEADS, **changes)
 
 
 @shards("kv_write")

@@ -124,9 +124,6 @@ class Attention:
             value = b.reshape(value, T, h.key_values, h.values)
             if self.head_norm:
                 query, key = self.head_norm.build(b, query, "attn_q_norm"), self.head_norm.build(b, key, "attn_k_norm")
-            if self.rope:
-                rope = self.rope.paired(b.pairing("attn_q.weight", self.rope.pairing))
-                query, key = rope.build(b, query), rope.build(b, key)
             out = self._attend(b, query, key, value)
             if self.gate and gate is not None:
                 out = b.mul(out, b.activation(gate, self.gate.kind))
@@ -155,10 +152,14 @@ class Attention:
         attrs |= {"window": self.mask.window} if self.mask.window else {}
         attrs |= {"softcap": self.score.softcap} if self.score.softcap else {}
         weights = self._score_weights(b)
+        rope = self.rope and self.rope.paired(b.pairing("attn_q.weight", self.rope.pairing))
         if not self.mask.cached:
+            query, key = (rope.build(b, query), rope.build(b, key)) if rope else (query, key)
             return b.attend(query, key, value, weights=weights, **attrs)
         fields = {"key": Field((h.key_values, h.dim)), "value": Field((h.key_values, h.values))}
         state = b.layer_state("kv", self.mask.group(), **fields)
+        if rope:
+            return rope.attention(b, query, key, value, state, weights, **attrs)
         return b.attention(query, key, value, state, weights, **attrs)
 
     def _score_weights(self, b: ModelBuilder) -> tuple[Weight | None, ...]:

@@ -6,10 +6,12 @@ Everything a scaling does ends up in two things: a frequency for each pair, and 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from heron.errors import CheckpointError, UnsupportedError
-from heron.graph.graph import Value
+from heron.graph.graph import State, Value, Weight
 from heron.models.builder import ModelBuilder
 from heron.models.params import Params
 
@@ -162,6 +164,18 @@ class Rope:
 
     def build(self, b: ModelBuilder, x: Value) -> Value:
         """x [T, H, D] turned by the batch's positions."""
+        return b.rope(x, b.inputs["positions"], self._frequencies(b, x), self.pairing, self.scaling.magnitude)
+
+    def attention(
+        self, b: ModelBuilder, query: Value, key: Value, value: Value, state: State, weights: Sequence[Weight | None], **attrs: Any
+    ) -> Value:
+        """The op ``attention`` with these attributes, of queries and keys that are turned first."""
+        positions, frequencies = b.inputs["positions"], self._frequencies(b, query)
+        attrs |= {"pairing": self.pairing, "rope_scale": self.scaling.magnitude}
+        return b.rope_attention(query, key, value, positions, frequencies, state, weights, **attrs)
+
+    def _frequencies(self, b: ModelBuilder, x: Value) -> Weight:
+        """[dims / 2] what rope turns the heads of x by."""
         path, size = b.weights.checkpoint.path, x.shape[-1]
         if not isinstance(size, int) or self.dims > size:
             raise CheckpointError(f"{path}: rope turns {self.dims} elements of a head of {size}; the metadata are damaged")
@@ -175,4 +189,4 @@ class Rope:
             plain = [f / float(d) for f, d in zip(plain, first.numpy().ravel(), strict=True)]
         values = self.scaling.frequencies(plain, self.theta)
         label = f"rope.{self.theta:g}" + ("" if type(self.scaling) is Scaling else f".{type(self.scaling).__name__.lower()}")
-        return b.rope(x, b.inputs["positions"], b.constant(label, values), self.pairing, self.scaling.magnitude)
+        return b.constant(label, values)

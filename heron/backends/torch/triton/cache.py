@@ -47,6 +47,17 @@ def store_rows(ptr, rows, inside, x, D: tl.constexpr, DP: tl.constexpr, H: tl.co
 
 
 @triton.jit
+def store_heads(
+    x_ptr, to_ptr, entry, part, HEADS: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, H: tl.constexpr, Q8: tl.constexpr
+):  # fmt: skip
+    """The part-th H heads of a token's, which begin at x_ptr, into its entry."""
+    head, d = part * H + tl.arange(0, H), tl.arange(0, DP)
+    inside = (head < HEADS)[:, None] & (d < D)[None, :]
+    x = tl.load(x_ptr + head[:, None] * D + d[None, :], inside, 0.0).to(tl.float32)
+    store_rows(to_ptr, entry * HEADS + head, head < HEADS, x, D, DP, H, Q8)
+
+
+@triton.jit
 def _write(
     x_ptr, other_ptr, to_ptr, other_to_ptr, own_ptr, stride, other_stride,
     HEADS: tl.constexpr, OTHER_HEADS: tl.constexpr, D: tl.constexpr, OTHER_D: tl.constexpr, DP: tl.constexpr, OTHER_DP: tl.constexpr,
@@ -58,15 +69,10 @@ def _write(
     part = tl.program_id(1)
     first: tl.constexpr = (HEADS + H - 1) // H
     if part < first:
-        head, d = part * H + tl.arange(0, H), tl.arange(0, DP)
-        inside = (head < HEADS)[:, None] & (d < D)[None, :]
-        x = tl.load(x_ptr + token * stride + head[:, None] * D + d[None, :], inside, 0.0).to(tl.float32)
-        store_rows(to_ptr, entry * HEADS + head, head < HEADS, x, D, DP, H, Q8)
+        store_heads(x_ptr + token * stride, to_ptr, entry, part, HEADS, D, DP, H, Q8)
     else:
-        head, d = (part - first) * OTHER_H + tl.arange(0, OTHER_H), tl.arange(0, OTHER_DP)
-        inside = (head < OTHER_HEADS)[:, None] & (d < OTHER_D)[None, :]
-        x = tl.load(other_ptr + token * other_stride + head[:, None] * OTHER_D + d[None, :], inside, 0.0).to(tl.float32)
-        store_rows(other_to_ptr, entry * OTHER_HEADS + head, head < OTHER_HEADS, x, OTHER_D, OTHER_DP, OTHER_H, Q8)
+        from_ptr = other_ptr + token * other_stride
+        store_heads(from_ptr, other_to_ptr, entry, part - first, OTHER_HEADS, OTHER_D, OTHER_DP, OTHER_H, Q8)
 
 
 def token_rows(x: Tensor) -> Tensor:

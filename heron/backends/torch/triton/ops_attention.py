@@ -6,19 +6,37 @@ whole prompts of one length in half precision. Drafts that branch and bias by di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from heron.backends.torch import attention as plain
-from heron.backends.torch.step import Step, matrix, triton_kernel, weight
+from heron.backends.torch.step import Step, given, matrix, triton_kernel, weight
 from heron.backends.torch.triton.attention import Keys, Score, Span, product_type
 from heron.backends.torch.triton.attention_decode import LONGEST, decode
 from heron.backends.torch.triton.attention_prefill import prefill, tile_rows, tiles_of
 from heron.backends.torch.triton.launch import power_of_two
-from heron.graph.graph import Node, State
+from heron.backends.torch.triton.rope_write import rope_write
+from heron.graph.graph import Node, State, Weight
 
 
-@triton_kernel("attend", lambda node: len(node.weights) < 2 or node.weights[1] is None)
+def _scores(weights: Sequence[Weight | None]) -> bool:
+    """Whether the kernels know all that these weights do to scores: no relative bias."""
+    return len(weights) < 2 or weights[1] is None
+
+
+@triton_kernel("rope_attention", lambda node: _scores(node.weights[1:]))
+def rope_attention(step: Step, node: Node, q: Tensor, k: Tensor, v: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+    attrs, state = node.attrs, node.writes[0]
+    keys, values = (step.field(state, name).data for name in ("key", "value"))
+    turn = (attrs["pairing"], attrs["rope_scale"], attrs.get("sections", ()))
+    q = rope_write(q, k, v, keys, values, step.own(state), positions, given(step, node, 0), *turn)
+    return attend(step, replace(node, weights=node.weights[1:]), q)
+
+
+@triton_kernel("attend", lambda node: _scores(node.weights))
 def attend(step: Step, node: Node, q: Tensor, k: Tensor | None = None, v: Tensor | None = None) -> tuple[Tensor, ...]:
     attrs, lengths = node.attrs, step.batch.lengths()
     sinks, slopes = weight(step, node, 0), weight(step, node, 2)
