@@ -170,7 +170,7 @@ def serving(path: str, threads: int, context: int, sequences: int) -> Iterator[s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = {"port": port, "threads": threads, "ctx-size": context, "parallel": sequences, "log-level": "warning"}
+    options = {"port": port, "threads": threads, "ctx-size": context, "parallel": sequences, "request-timeout": 0, "log-level": "warning"}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "heron", "serve", path, *words]
     with tempfile.TemporaryFile("w+") as errors:

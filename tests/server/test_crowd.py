@@ -121,7 +121,7 @@ def metrics(url: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def served(model: Path, log: Path) -> Iterator[str]:
-    sizes = ["--port", "0", "--parallel", PARALLEL, "--max-queue", QUEUE, "--threads", "1", "--log-level", "info"]
+    sizes = ["--port", "0", "--parallel", PARALLEL, "--max-queue", QUEUE, "--request-timeout", "0", "--threads", "1", "--log-level", "info"]
 
     def few_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
