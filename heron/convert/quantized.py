@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heron.checkpoint.tensor import Tensor
+from heron.compiled import core
 from heron.checkpoint.views import InOrder
 from heron.errors import CheckpointError
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import Format
 from heron.quant.quantize import quantize
+
+#: Elements that a thread decodes and rounds at a time.
+PIECE = 1 << 20
+
+
+@cache
+def _cores() -> int:
+    """Threads where nothing is asked: as many as a model is run on."""
+    return (os.cpu_count() or 1) if core is None else core.Runtime(0).threads
 
 
 class Quantized(Tensor):
@@ -30,20 +43,25 @@ class Quantized(Tensor):
         stop = self._stop(stop)
         if self._source.format is self.format:
             return self._source.rows(start, stop)
-        if self._importance is None:
-            return self._rounded(start, stop, None)
-        each = self.shape[-2]
-        parts = []
-        while start < stop:  # a matrix at a time: each has its own importance
-            end = min(stop, (start // each + 1) * each)
-            parts.append(self._rounded(start, end, self._importance[start // each if len(self._importance) > 1 else 0]))
-            start = end
+        with ThreadPoolExecutor(self._threads or _cores()) as pool:  # decoding takes a thread's time too
+            parts = list(pool.map(self._rounded, *zip(*self._pieces(start, stop), strict=True)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _rounded(self, start: int, stop: int, importance: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Rows of one matrix, which have one importance, and not too many of them."""
+        each, most = self.shape[-2], max(1, PIECE // self.row_length)
+        while start < stop:
+            end = min(stop, (start // each + 1) * each, start + most)
+            yield start, end
+            start = end
+
+    def _rounded(self, start: int, stop: int) -> NDArray[np.uint8]:
         values = dequantize(self._source.format, self._source.rows(start, stop))
+        importance = self._importance
+        if importance is not None:
+            importance = importance[start // self.shape[-2] if len(importance) > 1 else 0]
         try:
-            return quantize(self.format, values, importance, self._threads)
+            return quantize(self.format, values, importance, threads=1)
         except CheckpointError as error:
             raise CheckpointError(f"tensor {self._name!r}, rows from {start} on: {error}") from None
 
