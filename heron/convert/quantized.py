@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heron.checkpoint.tensor import Tensor
-from heron.compiled import core
 from heron.checkpoint.views import InOrder
+from heron.compiled import core
 from heron.errors import CheckpointError
 from heron.quant.dequantize import dequantize
 from heron.quant.formats import Format
