@@ -47,9 +47,13 @@ class Quantized(Tensor):
             parts = list(pool.map(self._rounded, *zip(*self._pieces(start, stop), strict=True)))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    @property
+    def _matrix_rows(self) -> int:
+        return self.shape[-2] if self.ndim > 1 else 1
+
     def _pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Rows of one matrix, which have one importance, and not too many of them."""
-        each, most = self.shape[-2], max(1, PIECE // self.row_length)
+        each, most = self._matrix_rows, max(1, PIECE // self.row_length)
         while start < stop:
             end = min(stop, (start // each + 1) * each, start + most)
             yield start, end
@@ -59,7 +63,7 @@ class Quantized(Tensor):
         values = dequantize(self._source.format, self._source.rows(start, stop))
         importance = self._importance
         if importance is not None:
-            importance = importance[start // self.shape[-2] if len(importance) > 1 else 0]
+            importance = importance[start // self._matrix_rows if len(importance) > 1 else 0]
         try:
             return quantize(self.format, values, importance, threads=1)
         except CheckpointError as error:

@@ -18,6 +18,7 @@ import heron
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf, write_shards
 from heron.checkpoint.imatrix import ImportanceMatrix, write_imatrix
+from heron.checkpoint.views import Const
 from heron.cli import app
 from heron.convert.quantize import quantization
 from heron.convert.quantized import Quantized
@@ -87,6 +88,15 @@ def test_experts_are_weighed_each_by_their_own(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got.rows(), expected.reshape(24, -1))
         np.testing.assert_array_equal(got.rows(5, 19), expected.reshape(24, -1)[5:19])
         np.testing.assert_array_equal(dequantize(FORMATS["Q4_K"], got.rows(7, 8))[0], got.numpy()[0, 7])
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (5, 64), (2, 3, 64), (3, 2, 2, 64)], ids=str)
+def test_tensors_of_any_shape(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    for format in ("F16", "BF16"):
+        got = Quantized("x", Const(values), FORMATS[format])
+        expected = dequantize(FORMATS[format], quantize(FORMATS[format], values.reshape(got.n_rows, -1)))
+        np.testing.assert_array_equal(got.numpy(), expected.reshape(shape))
 
 
 def test_shards_stay_shards(original: Path, tmp_path: Path) -> None:
