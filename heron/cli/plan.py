@@ -83,13 +83,12 @@ def facts(told: Forecast, context: int, sequences: int, limits: dict[str, float]
     if limits and told.read:
         found["read_bandwidth"] = limits["read"]
         found["decode"] = {"most": told.decode_speed(limits["read"]), "most_full": told.decode_speed(limits["read"], context)}
-        if "multiply" in limits:
-            found["prefill"] = {"most": told.prefill_speed(limits["multiply"])}
         found["expected"] = {
             "decode": DECODE_SHARE * found["decode"]["most"],
             "decode_full": DECODE_SHARE * found["decode"]["most_full"],
-            **({"prefill": PREFILL_SHARE * found["prefill"]["most"]} if "prefill" in found else {}),
         }
+        if "multiply" in limits:
+            found["expected"]["prefill"] = PREFILL_SHARE * told.prefill_speed(limits["multiply"])
     return found
 
 
@@ -123,7 +122,7 @@ def _show(found: dict[str, Any], told: Forecast) -> None:
             f"at most {most['most']:.1f} at the {found['read_bandwidth'] / 1e9:.1f} GB/s that this memory gives"
         )
         if "prefill" in expected:
-            say(f"prompts about {expected['prefill']:.0f} tokens/s; at most {found['prefill']['most']:.0f} by what the CPU multiplies")
+            say(f"prompts about {expected['prefill']:.0f} tokens/s")
 
 
 def _contexts(found: dict[str, Any], told: Forecast) -> Table:

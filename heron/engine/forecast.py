@@ -19,7 +19,8 @@ from heron.graph.passes.weigh import Held, by_part, read_per_token
 
 logger = logging.getLogger("heron.engine")
 
-#: The part of what memory and multipliers can do at most that steps of one sequence reach (benchmarks/README.md).
+#: The part of the memory's speed that decoding one sequence reaches, and of the vectors' int8 rate that prompts do (benchmarks/README.md):
+#: with AMX too, whose own rate is far above it, since the sums' way out of the tiles is the bound.
 DECODE_SHARE, PREFILL_SHARE = 0.8, 0.5
 
 
@@ -59,7 +60,7 @@ class Forecast:
         return bandwidth / (self.read + (self.cache(context) if context else 0))
 
     def prefill_speed(self, rate: float) -> float:
-        """Tokens/s at most, at so many multiply-adds a second."""
+        """Tokens/s of a prompt if it took so many multiply-adds a second."""
         return rate / self.parameters
 
 

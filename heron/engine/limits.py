@@ -14,7 +14,7 @@ _READ = 1 << 28
 
 
 def machine_limits(threads: int | None = None) -> dict[str, float]:
-    """``read`` bytes/s and ``multiply`` int8 (or else f32) multiply-adds/s, on so many threads; measured, in about two seconds.
+    """``read`` bytes/s and ``multiply``, int8 multiply-adds/s of vectors, on so many threads; measured, in about two seconds.
 
     Without the compiled core ``read`` is what one thread of numpy does, and there is no ``multiply``.
     """
@@ -27,4 +27,4 @@ def machine_limits(threads: int | None = None) -> dict[str, float]:
         return {"read": _READ / best}
     isa = os.environ.get("HERON_ISA") or core.instruction_sets()[-1]
     measured = core.machine_limits(isa, threads or core.Runtime(0).threads)
-    return {"read": measured["read"], "multiply": measured.get("int8 tiles", measured["int8"])}
+    return {"read": measured["read"], "multiply": measured["int8"]}
