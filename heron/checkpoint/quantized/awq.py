@@ -7,6 +7,8 @@ Source: AutoAWQ's file layouts.
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 
 from heron.checkpoint.metadata import Metadata
@@ -41,8 +43,9 @@ class Awq(Source):
         if self._width() % self.group:
             raise self._words.error(f"has {self._width()} columns, which are not whole groups of {self.group}")
 
+    @abstractmethod
     def _width(self) -> int:
-        raise NotImplementedError
+        """Columns of the matrix, by the words' shape."""
 
 
 class Gemm(Awq):
