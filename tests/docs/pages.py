@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: Languages of blocks that a reader runs, and of those that are only looked at. A block of any other is an error, lest commands hide in it.
 RUN = ("sh", "python")
-SHOWN = ("text", "text example", "toml", "json", "c++")
+SHOWN = ("text", "text example", "toml", "json", "py", "c++")
 
 _FENCE = re.compile(r"^```(?P<language>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _HERE = re.compile(r"<<'?(\w+)'?")
