@@ -16,6 +16,7 @@ from heron.server.errors import ApiError
 from heron.server.logprobs import chat_logprobs, prompt_logprobs
 from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import must_fit, off_loop
+from heron.server.reasoning import Told, fields
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_chat import ChatRequest
 from heron.server.settings import Limits
@@ -93,6 +94,8 @@ class ChatShape(Shape):
     def __init__(self, state: ServerState, model: Model, body: ChatRequest) -> None:
         self._tokenizer, self._logprobs = model.tokenizer, bool(body.logprobs)
         self._usage, self._scored = body.stream_options.include_usage, body.prompt_logprobs
+        self._model, self._format = model, body.reasoning_format
+        self._told: dict[int, Told] = {}
         self._head = {
             "id": new_id("chatcmpl"),
             "object": "chat.completion.chunk" if body.stream else "chat.completion",
@@ -102,16 +105,16 @@ class ChatShape(Shape):
         }
 
     def whole(self, answers: Answers) -> Any:
-        told: dict[str, Any] = {**self._head, "choices": [self._choice(choice) for choice in answers.choices], "usage": answers.usage}
+        said = [self._choice(choice) for choice in answers.choices]
+        told: dict[str, Any] = {**self._head, "choices": said, "usage": self._counted(answers)}
         if self._scored is not None and (scores := answers.choices[0].request.scores):
             told["prompt_logprobs"] = prompt_logprobs(self._tokenizer, scores, self._scored)
         return told
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
-        message = {"role": "assistant", "content": choice.whole, "refusal": None}
         return {
             "index": choice.index,
-            "message": message,
+            "message": {"role": "assistant", "refusal": None, **self._of(choice).whole(choice)},
             "logprobs": chat_logprobs(self._tokenizer, choice.pieces) if self._logprobs else None,
             "finish_reason": choice.finish_reason,
         }
@@ -119,10 +122,22 @@ class ChatShape(Shape):
     def events(self, answers: Answers, choice: Choice, delta: Delta, first: bool, last: bool) -> Iterable[Any]:
         if first:
             yield self._chunk(choice, {"role": "assistant", "content": ""})
-        if delta.text or (self._logprobs and delta.pieces):
-            yield self._chunk(choice, {"content": delta.text}, delta)
+        said = [fields(part) for part in self._of(choice).take(delta, last)]
+        if not said and self._logprobs and delta.pieces:  # held back, or marks
+            said = [{"content": ""}]
+        for at, part in enumerate(said):
+            yield self._chunk(choice, part, None if at else delta)
         if last:
             yield self._chunk(choice, {}, reason=choice.finish_reason)
+
+    def _of(self, choice: Choice) -> Told:
+        if choice.index not in self._told:
+            self._told[choice.index] = Told(self._model, choice, self._format)
+        return self._told[choice.index]
+
+    def _counted(self, answers: Answers) -> dict[str, object]:
+        reasoning = sum(told.reasoning_tokens for told in self._told.values())
+        return {**answers.usage, "completion_tokens_details": {"reasoning_tokens": reasoning}}
 
     def _chunk(self, choice: Choice, said: dict[str, Any], delta: Delta | None = None, reason: str | None = None) -> dict[str, Any]:
         logprobs = chat_logprobs(self._tokenizer, delta.pieces) if self._logprobs and delta else None
@@ -131,4 +146,4 @@ class ChatShape(Shape):
 
     def closing(self, answers: Answers) -> Iterable[Any]:
         if self._usage:
-            yield {**self._head, "choices": [], "usage": answers.usage}
+            yield {**self._head, "choices": [], "usage": self._counted(answers)}

@@ -124,6 +124,9 @@ class ChatRequest(Sampling):
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = about("none leaves the tools out.")
     chat_template_kwargs: dict[str, Any] | None = about("Variables of the template.")
     reasoning_effort: str | None = about("A variable of the template.")
+    reasoning_format: Literal["auto", "deepseek", "none"] = Field(
+        "auto", description="auto and deepseek give reasoning as reasoning_content and reasoning; none leaves it in the content."
+    )
     add_generation_prompt: Flag = Field(True, description="Whether the model's turn begins after the last message.")
 
     @property

@@ -1,0 +1,40 @@
+"""Reasoning beside answers in chat completions: under both names that clients look for it by, and counted."""
+
+from __future__ import annotations
+
+from heron.engine.model import Model
+from heron.server.answers import Choice, Delta
+from heron.text.reasoning import Part, Splitter
+
+
+class Told:
+    """One answer, split as it comes."""
+
+    def __init__(self, model: Model, choice: Choice, format: str) -> None:
+        """``format``: ``none`` leaves all in the answer, marks too. So does a constraint, which what is generated satisfies as a whole."""
+        whole = format == "none" or choice.asked.params.constraint is not None
+        self._splitter = Splitter(None) if whole else Splitter.of(model.template.source, model.tokenizer, choice.asked.prompt)
+        self.reasoning_tokens = 0
+
+    def take(self, delta: Delta, last: bool) -> list[Part]:
+        begun = self._splitter.reasoning
+        parts = self._splitter.push(delta.text)
+        if begun or self._splitter.reasoning:
+            self.reasoning_tokens += len(delta.pieces)
+        return parts + self._splitter.finish() if last else parts
+
+    def whole(self, choice: Choice) -> dict[str, str]:
+        """The fields of a message of an answer that has ended."""
+        parts = [part for piece in choice.pieces for part in self.take(Delta(piece.text, [piece]), False)]
+        parts += self.take(Delta(choice.end.text if choice.end else "", []), True)
+        reasoning = "".join(part.text for part in parts if part.reasoning)
+        return {"content": "".join(part.text for part in parts if not part.reasoning), **(_named(reasoning) if reasoning else {})}
+
+
+def fields(part: Part) -> dict[str, str]:
+    """What a stream says of it."""
+    return _named(part.text) if part.reasoning else {"content": part.text}
+
+
+def _named(reasoning: str) -> dict[str, str]:
+    return {"reasoning_content": reasoning, "reasoning": reasoning}
