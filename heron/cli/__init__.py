@@ -33,6 +33,7 @@ COMMANDS = {
     "list": ("heron.cli.list", "List the models that are here."),
     "delete": ("heron.cli.delete", "Delete models that were pulled."),
     "info": ("heron.cli.info", "Show what a model file or folder holds."),
+    "doctor": ("heron.cli.doctor", "Look at this machine and installation, for what is wrong."),
     "config": ("heron.cli.config", "Show the settings, and where each came from."),
     "completion": ("heron.cli.completion", "Print a script with which a shell completes commands."),
 }

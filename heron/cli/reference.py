@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import typer
 
 from heron.cli import COMMANDS, EXIT_BUG, EXIT_ERROR, EXIT_INTERRUPTED, app
+from heron.cli.doctor import EXIT_PROBLEM
 from heron.cli.settings import OPTIONS, default_map
 from heron.config import DEFAULTS
 
@@ -24,6 +25,7 @@ This page is made of the commands (`make docs`); `heron COMMAND --help` says the
 | status | meaning |
 |---|---|
 | 0 | done |
+| {EXIT_PROBLEM} | `heron doctor` found a problem |
 | {EXIT_ERROR} | refused: the command line, the settings, the input, the model, by the system; a line on stderr says why, and what helps |
 | {EXIT_BUG} | a bug in Heron; one line says so, the same with `--debug` prints a traceback to report |
 | {EXIT_INTERRUPTED} | interrupted by Ctrl-C |

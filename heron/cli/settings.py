@@ -53,7 +53,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }
 
 #: Commands that say of the configuration itself what is wrong with it, or have nothing to do with it.
-APART = ("config", "completion")
+APART = ("config", "completion", "doctor")
 
 _FILE = "heron.config_file"
 
@@ -79,7 +79,7 @@ def configure(ctx: typer.Context, file: Path | None) -> None:
 
     ctx.obj = load_config(file)
     ctx.default_map = default_map(ctx.obj)
-    _keep_models(ctx.obj)
+    keep_models(ctx.obj)
     for warning in ctx.obj.warnings:
         note(warning)
 
@@ -104,10 +104,10 @@ def _reconfigure(ctx: typer.Context, file: Path | None) -> None:
     if ctx.info_name not in APART:
         ctx.obj = load_config(file)
         ctx.default_map = default_map(ctx.obj).get(ctx.info_name or "", {})
-        _keep_models(ctx.obj)
+        keep_models(ctx.obj)
 
 
-def _keep_models(config: Config) -> None:
+def keep_models(config: Config) -> None:
     """Where models are pulled to and found, for whatever in this process looks for one (heron/hub/cache.py)."""
     if config["model.cache_dir"]:
         os.environ["HF_HUB_CACHE"] = config["model.cache_dir"]

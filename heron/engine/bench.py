@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from heron.backends.batch import Batch
+from heron.engine import processor
 from heron.engine.cache import Cache, Sequence, next_step, reading_step, units_for
 from heron.engine.memory import demands
 from heron.engine.model import PREFILL_CHUNK, Model
@@ -122,10 +122,4 @@ class Bench:
 
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):  # not Linux, or a CPU that it has no name for
-        pass
-    return {"cpu": name, "system": platform.system(), "architecture": platform.machine(), "python": platform.python_version()}
+    return {"cpu": processor.name(), "system": platform.system(), "architecture": platform.machine(), "python": platform.python_version()}

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from heron.backends.base import Memory
+from heron.engine.control_group import allowed
 
 
 def available_bytes() -> int:
-    """Bytes that can be used without swapping: the least of what the system and the process's control group say."""
+    """Bytes that can be used without swapping: the least of what the system and the process's control groups say."""
     found = []
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         found.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        found.append(limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    if math.isfinite(free := allowed().free):
+        found.append(int(free))
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if not found:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)

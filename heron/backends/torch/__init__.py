@@ -29,9 +29,14 @@ def available() -> bool:
     return find_spec("torch") is not None
 
 
+def has_driver() -> bool:
+    """Whether a driver is here of GPUs that torch calls ``cuda``."""
+    return any(Path(driver).exists() for driver in _DRIVERS)
+
+
 def sees_gpu() -> bool:
     """Whether torch can compute on ``cuda`` here. torch is imported only where a driver is."""
-    if not available() or not any(Path(driver).exists() for driver in _DRIVERS):
+    if not available() or not has_driver():
         return False
     import torch
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from heron.errors import BackendError
@@ -46,3 +48,18 @@ def free_bytes(device: torch.device) -> int | None:
     if device.type == "xpu":
         return int(torch.xpu.mem_get_info(device)[0])
     return None
+
+
+def seen() -> dict[str, Any]:
+    """What torch was built for, and each GPU that it sees: name, bytes of memory and how much of it is free."""
+    built = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {torch.version.hip}" if torch.version.hip else ""
+    found = []
+    for name in _present()[1:]:
+        device = torch.device(name)
+        if device.type == "mps":
+            found.append({"device": name, "name": "Apple's", "memory": torch.mps.recommended_max_memory(), "free": 0})
+            continue
+        of = torch.cuda if device.type == "cuda" else torch.xpu
+        free, memory = of.mem_get_info(device)
+        found.append({"device": name, "name": of.get_device_name(device), "memory": memory, "free": free})
+    return {"built_for": built, "devices": found}

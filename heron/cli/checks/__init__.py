@@ -1,0 +1,1 @@
+"""What `heron doctor` looks at."""
