@@ -25,7 +25,7 @@ def test_a_backend_whose_rows_are_mixed_up_does_not(monkeypatch: pytest.MonkeyPa
         model = load(path, backend=backend)
         if backend == "auto":
             step = model._step
-            model._step = lambda *args: step(*args)[..., ::-1].copy()  # type: ignore[method-assign]
+            model._step = lambda *args, **more: step(*args, **more)[..., ::-1].copy()  # type: ignore[method-assign]
         return model
 
     monkeypatch.setattr(selftest, "load", mixed)

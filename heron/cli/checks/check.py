@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Seconds that what runs in a process of its own may take.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @dataclass
