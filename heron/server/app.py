@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from heron import __version__
-from heron.server import errors, openapi
+from heron.server import docs_page, errors, openapi
 from heron.server.access import Access
 from heron.server.auth import KeyCheck
 from heron.server.bodies import BodyCheck
@@ -27,6 +27,7 @@ def create_app(state: ServerState) -> FastAPI:
         description=openapi.DESCRIPTION,
         responses=openapi.RESPONSES,
         redirect_slashes=False,  # redirects would be built of the Host header, which anyone may write
+        docs_url=None,  # FastAPI's own page brings its scripts from elsewhere
         redoc_url=None,
     )
     app.state.heron = state
@@ -34,6 +35,7 @@ def create_app(state: ServerState) -> FastAPI:
         app.include_router(import_module(f"heron.server.{name}").router)
     errors.install(app)
     openapi.install(app)
+    docs_page.install(app)
     settings = state.settings
     # From the innermost to the outermost: the last one added is the first that a request meets.
     app.add_middleware(errors.FaultsToErrors)
