@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint docs sanitize clean
+.PHONY: run test lint docs web web-test sanitize clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/heron run -p "What can you do?"
@@ -18,6 +18,16 @@ lint: $(VENV)/dev.stamp
 # The pages of docs/ that are made of the code.
 docs: $(VENV)/dev.stamp
 	$(BIN)/python -m heron.cli.reference > docs/cli.md
+
+# The chat page, of web/ into heron/page/ (Node 20.19 or newer); what it builds is committed, since most machines have no node.
+web: web/node_modules/.package-lock.json
+	cd web && npm run build
+
+web-test: web/node_modules/.package-lock.json
+	cd web && npm test
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
 
 # The kernel tests on cores that watch themselves for bad reads, undefined behaviour and races (minutes; Linux).
 sanitize: $(VENV)/dev.stamp

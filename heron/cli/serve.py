@@ -79,6 +79,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Let web pages of this origin ask (* is any); may be given again.")
     ] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="The chat page at /, for browsers.")] = True,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more get 429 with Retry-After.")] = DEFAULTS[
         "server.max_queue"
     ],
@@ -93,6 +94,7 @@ def serve(
 ) -> None:
     """Serve a model over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
 
+    A page to chat on is at the address itself, for browsers.
     /health says 503 while the model is loaded, then 200. /metrics is for Prometheus, /docs for people.
     The log goes to stderr. docs/server.md describes all of it.
 
@@ -115,6 +117,7 @@ def serve(
         port=port,
         api_keys=all_keys(api_key or [], api_key_file),
         cors=tuple(cors or ()),
+        page=page,
         request_timeout=request_timeout or math.inf,
         drain_timeout=drain_timeout,
         limits=Limits(queue=max_queue),

@@ -231,6 +231,10 @@ class Engine(Asking):
             statistics=deepcopy(self._steps.statistics),
         )
 
+    def cached_tokens(self, tokens: list[int]) -> int:
+        """How much of a prompt the prefix cache would serve now; from any thread, at any time. The cache stays as it is."""
+        return CachedSequence(self.cache, self._prefix_cache).foresee(tokens)
+
     def close(self) -> None:
         """End all requests and the thread. The model goes on with a cache of its own."""
         with self._changed:

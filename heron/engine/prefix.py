@@ -159,7 +159,7 @@ class CachedSequence(Sequence):
 
     def adopt(self, tokens: list[int]) -> int:
         """Begin with the longest prefix of ``tokens`` that is cached; return its length. At least one token is left to compute."""
-        keys = self.keys(tokens)[: (len(tokens) - 1) // self.block_size] if self.reusable else []
+        keys = self._sought(tokens)
         count = self._found(keys)
         for name, blocks in self._blocks.items():
             self._start[name] = self._first_seen(name, count)
@@ -169,6 +169,13 @@ class CachedSequence(Sequence):
         self._published, self._prompt_length = count, len(tokens)
         self.tokens = tokens[: count * self.block_size]
         return len(self.tokens)
+
+    def foresee(self, tokens: list[int]) -> int:
+        """What ``adopt`` would return now. Nothing is taken, and nothing becomes less likely to go; any thread may ask at any time."""
+        return self._found(self._sought(tokens)) * self.block_size
+
+    def _sought(self, tokens: list[int]) -> list[Key]:
+        return self.keys(tokens)[: (len(tokens) - 1) // self.block_size] if self.reusable else []
 
     def _first_seen(self, group: str, count: int) -> int:
         """The first block that a token after ``count`` blocks can see."""

@@ -13,10 +13,11 @@ from heron.server.access import Access
 from heron.server.auth import KeyCheck
 from heron.server.bodies import BodyCheck
 from heron.server.gate import Gate
+from heron.server.page import Page
 from heron.server.state import ServerState
 
 #: Modules of heron.server with a ``router``.
-ROUTERS = ("health", "models", "metrics", "chat", "completions", "embeddings", "llamacpp", "llamacpp_text", "llamacpp_state")
+ROUTERS = ("health", "models", "metrics", "chat", "completions", "embeddings", "inspect", "llamacpp", "llamacpp_text", "llamacpp_state")
 
 
 def create_app(state: ServerState) -> FastAPI:
@@ -50,5 +51,7 @@ def create_app(state: ServerState) -> FastAPI:
             allow_headers=["*"],
             expose_headers=["x-request-id", "x-heron-warning", "retry-after"],
         )
+    if settings.page:
+        app.add_middleware(Page)
     app.add_middleware(Access, metrics=state.metrics)
     return app

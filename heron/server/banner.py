@@ -21,7 +21,7 @@ def address(sockets: list[socket.socket]) -> str:
 def banner(engine: Engine, settings: Settings, names: tuple[str, ...], url: str) -> str:
     """A few lines for people."""
     rows = [
-        ("address", f"{url} (docs at {url}/docs)"),
+        ("address", f"{url} ({'a page to chat on; ' if settings.page else ''}docs at {url}/docs)"),
         ("model", f"{' = '.join(names)}: {engine.model.checkpoint.architecture}, {engine.model.checkpoint.path}"),
         ("memory", _memory(engine)),
         ("requests", _requests(engine, settings)),

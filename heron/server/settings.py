@@ -38,5 +38,6 @@ class Settings:
     request_timeout: float = 120.0  # from a request's arrival to the end of its answer
     drain_timeout: float = 30.0  # that running requests have after SIGTERM
     ping_interval: float = 15.0  # between comments in a stream that has nothing else to say
+    page: bool = True  # whether the chat page is at /
     limits: Limits = Limits()
     sampling: SamplingParams = field(default_factory=SamplingParams)  # what holds where a request does not say
