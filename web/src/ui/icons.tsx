@@ -50,7 +50,7 @@ export function Heron({ className }: { className?: string }): ReactNode {
         d="M73 21c-7-8-21-7-25 3-4 9.5 2.5 16 9 22.5 5.5 5.5 7.5 10 5 15-2.3 4.5-8 6.5-14 8.500C33 75 20 84 8 101c13-3 25-3 37-4.5 16-2 28-10 31-24 2.5-12.5-5-20.5-11-28-3.6-4.5-4.5-8-1-11 3-2.5 6.5-2 9 0z"
       />
       <path className="heron-crest" d="M55 17c-9-4-18-3-25 1 8-.5 14 1 19.5 5.5" />
-      <path className="heron-leg" d="M50 96.5 53 118l-2 23M58 94l3.5 22" />
+      <path className="heron-leg" d="M50 96.5 52.5 118 51 142M58.5 94 63 116.5 57 137" />
       <circle className="heron-eye" cx="65" cy="25" r="2.3" />
     </svg>
   )
