@@ -25,6 +25,13 @@ table { border-collapse: collapse; width: 100%; font-size: 15px; }
 th, td { text-align: left; vertical-align: top; padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); }
 td:first-child { white-space: nowrap; }
 summary { cursor: pointer; }
+h3 code { font-size: 17px; font-weight: 600; }
+@media (max-width: 40rem) {
+  tr { display: block; padding: .4em 0; border-bottom: 1px solid var(--line); }
+  th { display: none; }
+  td { display: inline; border: 0; }
+  td:last-child { display: block; }
+}
 nav ul { columns: 18rem; padding-left: 1.2rem; }
 """
 
@@ -110,7 +117,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
             continue
         yield f"<p>{escape(status)}: {_prose(response.get('description', ''), 'span')}</p>"
         for kind, content in response.get("content", {}).items():
-            yield f"<p><code>{escape(kind)}</code> {_type(content.get('schema', {}))}</p>" + _examples(content)
+            told = f" {_type(content['schema'])}" if content.get("schema") else ""
+            yield f"<p><code>{escape(kind)}</code>{told}</p>" + _examples(content)
     wrong = [
         (status, _prose(response.get("description", ""), "span")) for status, response in operation["responses"].items() if status >= "4"
     ]
@@ -118,10 +126,10 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
 
 
 def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
-    """The fields of an object."""
+    """The fields of an object, needed ones first."""
     needed = schema.get("required", ())
     rows = []
-    for name, field in schema.get("properties", {}).items():
+    for name, field in sorted(schema.get("properties", {}).items(), key=lambda item: item[0] not in needed):
         default = "" if field.get("default") is None else f" Default: <code>{escape(dumps(field['default']))}</code>."
         about = _prose(field.get("description", ""), "span") + default
         rows.append((f"<code>{escape(name)}</code>", _type(field), "needed" if name in needed else "", about))
