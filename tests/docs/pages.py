@@ -79,7 +79,7 @@ def prose(page: Path) -> str:
 
 def links(page: Path) -> list[str]:
     """Where a page's links and images go, as they are written."""
-    text = re.sub(r"`[^`]*`", "", prose(page))
+    text = re.sub(r"``.*?``|`[^`]*`", "", prose(page))
     return re.findall(r"\]\(<?([^)\s>]+)>?[^)]*\)", text) + re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
 
 
