@@ -138,7 +138,7 @@ def core_of_one(threads: int) -> SimpleNamespace:
     ("files", "path", "mark", "words"),
     [
         ((), "", "warning", "without a C++ compiler; get one"),
-        ((), "g++", "warning", "perhaps too old"),
+        ((), "g++", "warning", "too old for C++20"),
         (("_core.cpython-27-x86_64.so",), "", "warning", "compiled for another Python (_core.cpython-27"),
         (("_core.abi3.so",), "", "problem", "cannot be loaded: no libstdc++"),
     ],

@@ -84,17 +84,15 @@ def _why_none(check: Check) -> None:
         except ImportError as error:
             check.problems.append(f"the core is here and cannot be loaded: {error}; install Heron anew on this machine")
             return
-    again = (
-        "make clean run" if (folder.parent / "CMakeLists.txt").is_file() else "install Heron anew: pip install --force-reinstall --no-deps"
-    )
+    again = "make clean run" if (folder.parent / "CMakeLists.txt").is_file() else "in its clone: pip install --force-reinstall --no-deps ."
     if files:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         check.warnings.append(f"the core was compiled for another Python ({files[0]}), and this is {version}; {again}")
     elif any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-        check.warnings.append(f"a compiler is here, perhaps too old when Heron was installed (C++20: GCC 11, Clang 14); {again}")
+        check.warnings.append(f"a compiler is here, and was not, or was too old for C++20, when Heron was installed; {again}")
     else:
         get = {"Darwin": "xcode-select --install", "Windows": "Visual Studio's Build Tools"}.get(
-            platform.system(), "apt install g++, or alike"
+            platform.system(), "apt install g++ python3-dev, or alike"
         )
         check.warnings.append(f"Heron was installed without a C++ compiler; get one ({get}), then {again}")
 
