@@ -26,6 +26,7 @@ ORDER = (
     "engine",
     "evaluate",
     "pocket",
+    "chat",
     "server",
     "cli",
 )

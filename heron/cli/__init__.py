@@ -21,6 +21,7 @@ from heron.errors import HeronError
 #: Command -> (module, what it does in one line).
 COMMANDS = {
     "run": ("heron.cli.run", "Answer a prompt, or talk, with a model."),
+    "chat": ("heron.cli.chat", "Talk with a model."),
     "serve": ("heron.cli.serve", "Serve a model over HTTP."),
     "embed": ("heron.cli.embed", "Turn texts into vectors."),
     "bench": ("heron.cli.bench", "Measure how fast a model runs here."),
@@ -92,7 +93,7 @@ def heron(
 
     \b
     heron run -p "What can you do?"     ask the model that ships with Heron
-    heron run model.gguf                talk with another one
+    heron chat model.gguf               talk with another one
     heron run qwen3:0.6b                with one of the hub, pulled first
     heron serve model.gguf              serve it over HTTP
     heron COMMAND --help                what a command does, with examples

@@ -26,6 +26,7 @@ _ANSWERS = {
 #: Command -> parameter of its function -> setting. ``device.prefer_gpu`` is --gpu's (heron/cli/where.py).
 OPTIONS: dict[str, dict[str, str]] = {
     "run": {**_ANSWERS, **_CONTEXT, **_GPU},
+    "chat": {**_ANSWERS, **_CONTEXT, **_GPU},
     "serve": {
         "host": "server.host",
         "port": "server.port",
@@ -94,6 +95,12 @@ def given(ctx: typer.Context, parameter: str) -> bool:
     """Whether the command line says it, rather than the configuration or nobody."""
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def said(ctx: typer.Context, parameter: str, setting: str) -> bool:
+    """Whether the command line or the configuration says it, rather than nobody."""
+    config: Config | None = ctx.obj
+    return given(ctx, parameter) or (config is not None and config.entries[setting].source != "default")
 
 
 def _reconfigure(ctx: typer.Context, file: Path | None) -> None:

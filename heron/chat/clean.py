@@ -1,0 +1,15 @@
+"""Text of a model, a file or a clipboard as a terminal may show it: nothing in it is a command to the terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Characters that turn the direction of what follows them, so that a line reads otherwise than it is.
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def inert(text: str) -> str:
+    """Without control characters but for line ends; a tab is four spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(each for each in text.expandtabs(4) if each == "\n" or (each not in _TURNS and unicodedata.category(each) != "Cc"))

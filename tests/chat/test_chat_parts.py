@@ -1,0 +1,169 @@
+"""Commands, files, the meter and the line that is typed, each by itself."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+import heron
+from heron import pocket
+from heron.chat import commands, entry, meter, store
+from heron.chat.conversation import Conversation
+from heron.engine.generation import Timings
+from heron.engine.sampling import SamplingParams
+from heron.errors import HeronError, RequestError
+
+
+@pytest.fixture(scope="module")
+def conversation() -> Any:
+    made = Conversation(heron.load(pocket.path(), threads=1), "pocket")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fresh(conversation: Conversation) -> Conversation:
+    conversation.replace([], None)
+    return conversation
+
+
+def said(conversation: Conversation, question: str, **sampling: Any) -> str:
+    turn = conversation.ask(question, SamplingParams(temperature=0, **sampling))
+    while not turn.over:
+        turn.wait(1.0)
+    conversation.keep(turn)
+    return turn.said(reasoning=False)
+
+
+def test_what_a_command_is() -> None:
+    assert commands.command_of("/set temperature 0.5") == ("set", "temperature 0.5")
+    assert commands.command_of("/HELP ") == ("help", "")
+    assert commands.command_of("/system You are\nterse.") == ("system", "You are\nterse.")
+    for text in ("/usr/bin/env is what?", "what is /help", "/", "1/2"):
+        assert commands.command_of(text) is None
+
+
+@pytest.mark.parametrize(("name", "hint"), [("sytem", "/system"), ("regenrate", "/regenerate"), ("hlep", "/help"), ("zzzz", "/help")])
+def test_unknown_commands_name_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(RequestError, match=hint):
+        commands.run(None, name, "")  # type: ignore[arg-type]
+
+
+def test_turns_are_remembered_and_taken_back(fresh: Conversation) -> None:
+    first = said(fresh, "What can you do?", max_tokens=8)
+    assert fresh.used == len(fresh.model.encode([{"role": "user", "content": "What can you do?"}])) + 8
+    used = fresh.used
+    said(fresh, "How do I quantize?", max_tokens=8)
+    assert fresh.turns == 2 and fresh.used > used
+    assert fresh.undo() == "How do I quantize?" and fresh.turns == 1
+    assert [message["content"] for message in fresh.messages] == ["What can you do?", first]
+    said(fresh, "And?", max_tokens=4)
+    assert fresh.drop(1) == 1 and fresh.messages[0]["content"] == "And?"
+    assert fresh.drop(9) == 1 and fresh.messages == [] and fresh.used == 0 and fresh.undo() is None
+
+
+def test_a_later_turn_reads_only_what_is_new(fresh: Conversation) -> None:
+    said(fresh, "What can you do? " * 10, max_tokens=30)
+    turn = fresh.ask("And then?", SamplingParams(temperature=0, max_tokens=2))
+    while not turn.over:
+        turn.wait(1.0)
+    new = turn.timings.prompt_tokens - turn.timings.cached_tokens
+    assert turn.timings.prompt_tokens > 80 and new < 32 + len(fresh.model.encode("And then?")) + 16  # a block, and the turn's own
+
+
+def test_what_does_not_fit_is_refused_and_changes_nothing(fresh: Conversation) -> None:
+    said(fresh, "Hello", max_tokens=2)
+    before = list(fresh.messages)
+    with pytest.raises(HeronError, match="context holds"):
+        fresh.ask("word " * 5000, SamplingParams())
+    assert fresh.messages == before
+
+
+def test_an_answer_that_is_stopped_is_kept_as_far_as_it_came(fresh: Conversation) -> None:
+    turn = fresh.ask("What can you do?", SamplingParams(temperature=0))
+    while not turn.said(reasoning=False):
+        turn.wait(1.0)
+    turn.stop()
+    while not turn.over:
+        turn.wait(1.0)
+    fresh.keep(turn)
+    assert turn.interrupted or not turn.cut
+    assert fresh.messages[-1]["content"] == turn.said(reasoning=False) != ""
+
+
+def test_saved_conversations_come_back(fresh: Conversation, tmp_path: Path) -> None:
+    fresh.replace(
+        [{"role": "user", "content": "Grüße\n\x1b"}, {"role": "assistant", "content": "4", "reasoning_content": "Hm"}], "Be brief."
+    )
+    store.save(fresh, tmp_path / "a.json")
+    assert store.load(tmp_path / "a.json") == (fresh.messages, "Be brief.")
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert (written["format"], written["version"], written["model"]) == ("heron conversation", 1, "pocket")
+    store.save(fresh, tmp_path / "a.md")
+    text = (tmp_path / "a.md").read_text()
+    assert text.startswith("# A conversation with pocket") and "## You\n\nGrüße" in text and "Hm" in text and "Be brief." in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no json", "not JSON"),
+        ("[]", "no conversation"),
+        ('{"format": "heron conversation", "version": 9}', "version 9"),
+        ('{"format": "heron conversation", "version": 1, "messages": 3}', "damaged"),
+        ('{"format": "heron conversation", "version": 1, "messages": [{"role": "root", "content": ""}]}', "messages.0"),
+        ('{"format": "heron conversation", "version": 1, "messages": [{"role": "user", "content": 4}]}', "messages.0"),
+        ("[" * 100000, "not JSON"),
+    ],
+)
+def test_files_that_are_no_conversations(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "talk.json"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=words):
+        store.load(path)
+
+
+def test_the_meter() -> None:
+    assert [meter.level(used, 100) for used in (0, 74, 75, 89, 90, 100)] == ["low", "low", "high", "high", "full", "full"]
+    assert [meter.bar(used, 100).count("█") for used in (0, 1, 50, 99, 100, 120)] == [0, 1, 5, 10, 10, 10]
+    for columns in range(20, 120):
+        shown = meter.toolbar("a-model-with-a-long-name-Q4_K_M", 1234, 40960, 31.5, columns)
+        assert sum(map(len, shown)) + 7 <= columns and "1,234" in shown[1]
+    assert (
+        meter.stats(Timings(100, 64, 0.1, 0.5, 20, 2.0), 21)
+        == "21 tokens · 10.0 tokens/s · first after 0.50 s · 100 read, 64 of them from the cache"
+    )
+
+
+def test_several_lines_stand_between_quotes() -> None:
+    assert [entry.is_open(text) for text in ('"""', '"""a\nb', '"""a\nb"""', 'a """', '""')] == [True, True, False, False, False]
+    assert entry.unquoted('"""\na\n  b\n"""') == "a\n  b" and entry.unquoted("  a ") == "a"
+
+
+def test_completions() -> None:
+    completer = entry.CommandCompleter(lambda: ["org/model:Q4_K_M", "pocket"])
+
+    def complete(text: str) -> list[str]:
+        return [found.text for found in completer.get_completions(Document(text), CompleteEvent())]
+
+    assert complete("/s") == ["system", "set", "save", "stats"]
+    assert complete("/model org") == ["org/model:Q4_K_M"]
+    assert complete("/set temp") == ["temperature"] and complete("/stats o") == ["on", "off"]
+    assert complete("what is /s") == complete("/nothing x") == []
+
+
+def test_history_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    history = entry._history()
+    history.append_string("a secret")
+    file = entry.history_file()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert "a secret" in file.read_text()
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    assert type(entry._history()).__name__ == "InMemoryHistory"
