@@ -134,12 +134,12 @@ def test_a_conversation(window: Callable[..., Window]) -> None:
     it.paste("Two lines:\nhow do I quantize?")
     it.until(lambda: "> Two lines:\n  how do I quantize?" in it.screen, "the pasted lines")
     it.type("", "Enter")
-    it.until(lambda: READY in it.all.rpartition("how do I quantize?")[2], "an answer to two lines")
+    it.until(lambda: READY in it.all.partition("how do I quantize?")[2], "an answer to two lines")
     assert "in 2 turns" in it.answers("/tokens")
     it.type('"""a', "Enter")
     it.type("b", "C-j")
     it.type('c"""', "Enter")
-    it.until(lambda: READY in it.all.rpartition('c"""')[2], "an answer to quoted lines")
+    it.until(lambda: READY in it.all.partition('c"""')[2], "an answer to quoted lines")
 
     assert "saved as" in it.answers("/save talk.json")
     assert '"content": "a\\nb\\nc"' in (it.folder / "talk.json").read_text()
@@ -188,11 +188,11 @@ def test_long_answers_ctrl_c_and_resizes(window: Callable[..., Window]) -> None:
     assert said.count("── python ─") == 1 and said.count("The end.") == 1 and "**" not in said
 
     it.ask("Again")
-    it.until(lambda: "Line 2 " in it.all.rpartition("> Again")[2], "an answer under way")
+    it.until(lambda: "Line 2 " in it.all.partition("> Again")[2], "an answer under way")
     it.type("", "C-c")
     it.sees("stopped")
     it.ready()
-    assert "The end." not in it.all.rpartition("> Again")[2]
+    assert "The end." not in it.all.partition("> Again")[2]
     assert it.answers("Are you there?").startswith("Yes, still here.")
     assert "in 3 turns" in it.answers("/tokens")
 
