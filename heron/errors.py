@@ -33,6 +33,10 @@ class RequestError(HeronError):
         self.param = param
 
 
+class NoRoom(RequestError):
+    """What is asked for takes more memory than there is."""
+
+
 class QueueFull(RequestError):
     """Too many requests wait already; ``retry_after`` seconds from now there may be room."""
 
@@ -55,3 +59,7 @@ class TemplateError(RequestError):
 
 class BackendError(HeronError):
     """A backend cannot be used here, or failed while it ran."""
+
+
+class DeviceFull(BackendError):
+    """A device has not the memory that a model, its cache or a step takes."""

@@ -12,9 +12,16 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, FastAPI, Request, Response
 
+from heron import pocket
 from heron.engine.engine import Engine
+from heron.errors import EngineClosed
+from heron.server.catalog import Catalog, Entry
+from heron.server.leasing import leased
 from heron.server.listening import listen
+from heron.server.pool import Pool
+from heron.server.room import Sizes
 from heron.server.running import Server
+from heron.server.schemas_model import ForModel
 from heron.server.settings import Settings
 from heron.server.state import ServerState, state_of
 from heron.server.stream import EventStream, frame, while_connected
@@ -23,11 +30,25 @@ from heron.server.stream import EventStream, frame, while_connected
 PATIENCE = 30.0
 
 
+def pool_of(engine: Engine | None) -> Pool:
+    """Of one model by two names, which is never loaded if it is not there yet."""
+    path = engine.model.checkpoint.path if engine is not None else pocket.path()
+    only = Entry(("pocket", "other"), path, pinned=True)
+
+    def load(entry: Entry, sizes: Sizes) -> Engine:
+        raise EngineClosed("the tests load it")
+
+    pool = Pool(Catalog(lambda: [only], otherwise=only), load)
+    if engine is not None:
+        pool.hold(only, engine)
+    return pool
+
+
 class Served:
     """A server that runs in a thread."""
 
     def __init__(self, engine: Engine | None, settings: Settings) -> None:
-        self.state = ServerState(settings, ("pocket", "other"), engine)
+        self.state = ServerState(settings, pool_of(engine))
         self.server = Server(self.state)
         assert isinstance(self.server.config.app, FastAPI)
         self.app = self.server.config.app
@@ -39,8 +60,8 @@ class Served:
 
     @property
     def engine(self) -> Engine:
-        assert self.state.engine is not None
-        return self.state.engine
+        [resident] = self.state.pool.residents.values()
+        return resident.engine
 
     def connect(self) -> socket.socket:
         return socket.create_connection(self.address, timeout=PATIENCE)
@@ -116,7 +137,8 @@ async def fault() -> None:
 @ROUTES.post("/answer")
 async def answer(request: Request) -> dict[str, Any]:
     """A whole answer."""
-    engine, asked = state_of(request).ready_engine(), await request.json()
+    asked = await request.json()
+    engine = (await leased(request, ForModel())).engine
 
     async def collect() -> str:
         async with aclosing(engine.astream(**asked)) as pieces:
@@ -130,7 +152,7 @@ async def stream(request: Request) -> Response:
     """An answer as events, each of them ``pad`` bytes longer than its text."""
     state, asked = state_of(request), await request.json()
     pad = "x" * asked.pop("pad", 0)
-    pieces = state.ready_engine().astream(**asked)
+    pieces = (await leased(request, ForModel())).engine.astream(**asked)
 
     async def frames() -> AsyncGenerator[bytes, None]:
         async with aclosing(pieces):

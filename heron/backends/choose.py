@@ -8,7 +8,7 @@ from functools import partial
 
 from heron.backends.base import Executable, Options, Placement
 from heron.backends.fit import Fit, fit
-from heron.errors import BackendError, HeronError, RequestError
+from heron.errors import BackendError, DeviceFull, HeronError, RequestError
 from heron.graph.graph import Model
 from heron.graph.passes.cut import count_layers
 
@@ -126,7 +126,7 @@ def _on_torch(model: Model, device: str, options: Options) -> Ready:
     _say_no_lock("torch", options)
     fits = _fit(model, device, options)
     if fits is not None and fits[0].need > fits[1]:
-        raise BackendError(f"{_too_large(device, *fits)}; {_instead(fits[0])}")
+        raise DeviceFull(f"{_too_large(device, *fits)}; {_instead(fits[0])}")
     return Ready("torch", device, torch.prepare(model, Placement(device=device), options))
 
 

@@ -1,7 +1,8 @@
-"""`heron serve`: a model over HTTP."""
+"""`heron serve`: models over HTTP."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from pathlib import Path
@@ -9,24 +10,40 @@ from typing import Annotated, Any
 
 import typer
 
-from heron.cli.opening import locate, open_model
+from heron.cli.opening import open_model
 from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
 from heron.config import DEFAULTS
 from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import DRAFT_TOKENS
-from heron.hub.cache import called
+from heron.errors import RequestError
 from heron.server.settings import Limits, Settings
 
 
 def serve(
-    model: Annotated[
-        str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL]...", help="GGUF files, folders with safetensors, or ORG/NAME; every model of the cache if left out."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine, give keys too.")] = DEFAULTS["server.host"],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS["server.port"],
     alias: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="What clients call the model; may be given again. The file's name if left out.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What clients call the model, NAME=MODEL where there are several; may be given again. Its file's name if left out.",
+        ),
     ] = None,
+    keep_alive: Annotated[
+        str, typer.Option(metavar="TIME", help="How long a model stays that nobody asks, where there are several: 5m, 30s, forever, 0.")
+    ] = DEFAULTS["server.keep_alive"],
+    max_memory: Annotated[
+        float, typer.Option(metavar="GIB", min=0, help="Memory that models may take together, caches too; 0: what there is.")
+    ] = DEFAULTS["server.max_memory_gib"],
+    max_models: Annotated[int, typer.Option(min=0, help="Models that are in memory at once; 0: as many as fit.")] = DEFAULTS[
+        "server.max_models"
+    ],
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", min=0, help="Context of a request in tokens; 0: the model's own.")] = 0,
     max_seqs: Annotated[
         int, typer.Option("-np", "--parallel", "--max-seqs", min=1, help="Requests that are computed at once; others wait.")
@@ -92,26 +109,39 @@ def serve(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     log_format: Annotated[str, typer.Option(help="plain or json: a line of text, or an object, for each thing that happens.")] = "plain",
 ) -> None:
-    """Serve a model over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
+    """Serve models over HTTP, to many at once, by the APIs that clients speak: OpenAI's and llama.cpp's.
 
     A page to chat on is at the address itself, for browsers.
-    /health says 503 while the model is loaded, then 200. /metrics is for Prometheus, /docs for people.
-    The log goes to stderr. docs/server.md describes all of it.
+    One model is loaded at once and stays: /health says 503 until it is there, then 200. Of several, or all that `heron list` shows and the
+    pocket model, each is loaded when a request asks for it, and unloaded when others need its room or nobody asks any more.
+    /metrics is for Prometheus, /docs for people. The log goes to stderr. docs/server.md describes all of it.
 
     \b
-    heron serve model.gguf                             on http://127.0.0.1:11435
+    heron serve                                        all models that are here, on http://127.0.0.1:11435
+    heron serve model.gguf                             one
+    heron serve a.gguf b.gguf --max-models 1           two, one of them in memory
     heron serve model.gguf --port 8080 -np 32          32 requests at once
     heron serve model.gguf --host 0.0.0.0 --api-key-file keys.txt
     curl localhost:11435/v1/models
     """
+    from heron.backends.base import Options
+    from heron.backends.choose import Where
+    from heron.cli.serving import catalog_of
     from heron.engine.engine import Engine
     from heron.server import logs, running
     from heron.server.auth import all_keys
     from heron.server.banner import address, banner
+    from heron.server.catalog import Entry
+    from heron.server.keep_alive import seconds
     from heron.server.listening import listen
+    from heron.server.pool import Pool
+    from heron.server.room import Room, Sizes
     from heron.server.state import ServerState
 
-    path = locate(model)
+    catalog = catalog_of(models or [], alias or [])
+    one = catalog.otherwise is not None
+    if not one and (draft_model or speculate == "draft"):
+        raise RequestError("a draft model guesses for one model, and several are served; name one MODEL, or --speculate ngram")
     settings = Settings(
         host=host,
         port=port,
@@ -123,36 +153,47 @@ def serve(
         limits=Limits(queue=max_queue),
         sampling=SamplingParams(temperature=temperature, top_p=top_p, max_tokens=None if max_tokens == -1 else max_tokens),
     )
+    stays = seconds(keep_alive)
     logs.configure(log_level, log_format)
     sockets = listen(host, port)
     url = address(sockets)
-    state = ServerState(settings, tuple(alias or [called(path)]))
     logger = logging.getLogger("heron.server")
-    logs.event(logger, logging.INFO, "loading the model", address=url, path=str(path))
+    logs.event(logger, logging.INFO, "listening", address=url, models=len(catalog.entries))
+    gc.enable()  # see main()
 
-    def load() -> Engine:
+    def load(entry: Entry, sizes: Sizes) -> Engine:
+        logs.event(logger, logging.INFO, "loading the model", model=entry.name, path=str(entry.path))
         alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "gpu": gpu, "threads": threads}
         alike["cuda_device_id"] = cuda_device
-        alike |= {"ctx_size": ctx_size, "kv_dtype": kv_dtype, "cuda_graphs": cuda_graphs}
-        loaded = open_model(model, gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
+        alike |= {"ctx_size": sizes.ctx_size, "kv_dtype": kv_dtype, "cuda_graphs": cuda_graphs}
+        loaded = open_model(str(entry.path), gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
         guessing = open_model(draft_model, **alike) if draft_model else None
-        return Engine(
-            loaded,
-            speculate=speculate,
-            draft_model=guessing,
-            draft_tokens=draft_tokens,
-            deterministic=deterministic,
-            max_seqs=max_seqs,
-            kv_cache_size=kv_cache_size,
-            prefix_cache=prefix_cache,
-            max_queue=max_queue,
-            request_timeout=settings.request_timeout,
-        )
+        try:
+            engine = Engine(
+                loaded,
+                speculate=speculate,
+                draft_model=guessing,
+                draft_tokens=draft_tokens,
+                deterministic=deterministic,
+                max_seqs=max_seqs,
+                kv_cache_size=sizes.kv_cache_size,
+                prefix_cache=prefix_cache,
+                max_queue=max_queue,
+                request_timeout=settings.request_timeout,
+            )
+        except BaseException:
+            loaded.close()
+            raise
+        engine.start()
+        return engine
 
-    def ready(engine: Engine) -> None:
-        fields = {"model": state.name, "seconds": round(engine.model.load_seconds, 2), "context": engine.context_length}
-        logs.event(logger, logging.INFO, "ready", **fields, max_seqs=max_seqs, kv_tokens=engine.kv_tokens)
+    def ready() -> None:
+        logs.event(logger, logging.INFO, "ready", address=url, models=len(catalog.entries))
         if log_format == "plain":
-            print(banner(engine, settings, state.names, url), flush=True)
+            print(banner(state, url), flush=True)
 
-    running.serve(state, sockets, load, ready)
+    foretold = None if one and not max_memory else Options(kv_dtype, threads=threads, repack=repack, mlock=mlock, cuda_graphs=cuda_graphs)
+    where = Where(backend, device, gpu, gpu_layers, cuda_device)
+    room = Room(max_models, int(max_memory * 2**30), max_seqs, Sizes(ctx_size, kv_cache_size), where, foretold)
+    state = ServerState(settings, Pool(catalog, load, room, keep_alive=stays, queue=max_queue))
+    running.serve(state, sockets, ready)

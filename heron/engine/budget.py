@@ -8,7 +8,7 @@ from heron.backends.base import Memory, StateGroup
 from heron.engine.cache import units_for
 from heron.engine.memory import Demand, demands
 from heron.engine.model import CONTEXT_SHARE
-from heron.errors import RequestError
+from heron.errors import NoRoom
 
 #: Slots of recurrent states for each sequence, beside its own, and the part of the free memory that they may take.
 SPARE_SLOTS = 4
@@ -53,13 +53,13 @@ class Budget:
         return tokens
 
     def must_fit(self, tokens: int, others: int = 0) -> None:
-        """Raises RequestError for more than a memory holds beside ``others`` bytes."""
+        """Raises NoRoom for more than a memory holds beside ``others`` bytes."""
         for demand in self._demands(tokens):
             need, have = demand.need, max(0, demand.have - others)
             if need > have:
                 asked = f"a cache of {tokens} tokens for {self.max_seqs} sequences needs {need / 2**30:.1f} GiB"
                 smaller = "ask for a smaller --kv-cache-size, or for fewer sequences (--max-seqs)"
-                raise RequestError(f"{asked} and {have / 2**30:.1f} are free; {smaller}")
+                raise NoRoom(f"{asked} and {have / 2**30:.1f} are free; {smaller}")
 
     def _demands(self, tokens: int) -> list[Demand]:
         return demands(self.memories, self.units(tokens))

@@ -21,7 +21,7 @@ from heron.engine.generation import Generation, Piece, Timings
 from heron.engine.grammars import Grammars
 from heron.engine.memory import Demand, demands
 from heron.engine.sampling import SamplingParams
-from heron.errors import BackendError, RequestError
+from heron.errors import BackendError, NoRoom, RequestError
 from heron.models.registry import build_model
 
 if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
@@ -102,7 +102,7 @@ class Model:
         for demand in self._demands(size) if asked else ():
             if demand.need > demand.have:
                 need, have = demand.need / 2**30, demand.have / 2**30
-                raise RequestError(
+                raise NoRoom(
                     f"a context of {size} tokens needs {need:.1f} GiB of cache and {have:.1f} GiB are free; ask for a smaller --ctx-size"
                 )
         return size

@@ -31,6 +31,12 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def plus(self, other: Distribution) -> Distribution:
+        """Of the values of both, whose bounds are the same."""
+        both = Distribution(self.bounds, self.total + other.total)
+        both.counts = [mine + its for mine, its in zip(self.counts, other.counts, strict=True)]
+        return both
+
 
 @dataclass
 class Statistics:
@@ -53,6 +59,16 @@ class Statistics:
     def acceptance(self) -> float:
         """The part of the drafted tokens that the model confirmed."""
         return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
+    def plus(self, other: Statistics) -> Statistics:
+        """What both engines have done."""
+        names = ("prompt_tokens", "cached_tokens", "generated_tokens", "drafted_tokens", "accepted_tokens")
+        return Statistics(
+            **{name: getattr(self, name) + getattr(other, name) for name in names},
+            ended={reason: count + other.ended[reason] for reason, count in self.ended.items()},
+            first_token=self.first_token.plus(other.first_token),
+            between_tokens=self.between_tokens.plus(other.between_tokens),
+        )
 
     def prompt(self, work: Work) -> None:
         """A prompt is computed."""
@@ -104,11 +120,30 @@ class Snapshot:
     ``units`` says of each group of the cache how many sequences hold, and how many there are.
     """
 
-    waiting: tuple[Doing, ...]
-    running: tuple[Doing, ...]
-    units: Mapping[str, tuple[int, int]]
-    preemptions: int
-    statistics: Statistics
+    waiting: tuple[Doing, ...] = ()
+    running: tuple[Doing, ...] = ()
+    units: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    preemptions: int = 0
+    statistics: Statistics = field(default_factory=Statistics)
+
+    def plus(self, other: Snapshot) -> Snapshot:
+        """Of both engines together."""
+        units = dict(self.units)
+        for name, (used, total) in other.units.items():
+            mine = units.get(name, (0, 0))
+            units[name] = mine[0] + used, mine[1] + total
+        return Snapshot(
+            self.waiting + other.waiting,
+            self.running + other.running,
+            units,
+            self.preemptions + other.preemptions,
+            self.statistics.plus(other.statistics),
+        )
+
+    @property
+    def past(self) -> Snapshot:
+        """What was done, without what is being done."""
+        return Snapshot(preemptions=self.preemptions, statistics=self.statistics)
 
     @property
     def cache_usage(self) -> float:

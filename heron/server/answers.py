@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from heron.engine.engine import Engine
 from heron.engine.generation import Piece
 from heron.engine.request import Deliver, Request
 from heron.engine.sampling import SamplingParams
 from heron.server.errors import ApiError
+from heron.server.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,9 @@ class Answers:
     Raises what the engine raises for one that it refuses.
     """
 
-    def __init__(self, engine: Engine, asked: Sequence[Asked], options: Mapping[str, Any] | None = None) -> None:
-        self._engine, self._loop, self._arrived = engine, asyncio.get_running_loop(), asyncio.Event()
+    def __init__(self, lease: Lease, asked: Sequence[Asked], options: Mapping[str, Any] | None = None) -> None:
+        self._engine = engine = lease.engine
+        self._loop, self._arrived = asyncio.get_running_loop(), asyncio.Event()
         self._pieces: deque[tuple[int, Piece | Exception | None]] = deque()
         self.choices: list[Choice] = []
         try:
@@ -111,6 +112,7 @@ class Answers:
                     continues=not one.chat,
                     **(options or {}),
                 )
+                request.deadline -= lease.waited  # the time of a request is from its arrival on
                 self.choices.append(Choice(index, one, request))
         except BaseException:
             self.cancel()

@@ -8,7 +8,10 @@ from typing import Any
 
 from heron import __version__
 from heron.engine.engine import Engine
+from heron.engine.memory import available_bytes
+from heron.server.resident import Resident
 from heron.server.settings import Settings
+from heron.server.state import ServerState
 
 
 def address(sockets: list[socket.socket]) -> str:
@@ -18,18 +21,37 @@ def address(sockets: list[socket.socket]) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def banner(engine: Engine, settings: Settings, names: tuple[str, ...], url: str) -> str:
+def banner(state: ServerState, url: str) -> str:
     """A few lines for people."""
-    rows = [
-        ("address", f"{url} ({'a page to chat on; ' if settings.page else ''}docs at {url}/docs)"),
-        ("model", f"{' = '.join(names)}: {engine.model.checkpoint.architecture}, {engine.model.checkpoint.path}"),
-        ("memory", _memory(engine)),
-        ("requests", _requests(engine, settings)),
-        ("try", _curl(engine, settings, names[0], url)),
-    ]
+    settings, loaded = state.settings, list(state.pool.residents.values())
+    where = f"{url} ({'a page to chat on; ' if settings.page else ''}docs at {url}/docs)"
+    rows = [("address", where), *(_of_one(loaded[0], settings, url) if loaded else _of_all(state, url))]
     if not settings.api_keys and settings.host not in ("127.0.0.1", "localhost", "::1"):
         rows.insert(1, ("warning", "whoever reaches this address may use it; --api-key keeps others out"))
     return "\n".join([f"Heron {__version__} is ready", *(f"{name:>10}  {value}" for name, value in rows)])
+
+
+def _of_one(resident: Resident, settings: Settings, url: str) -> list[tuple[str, str]]:
+    engine, entry = resident.engine, resident.entry
+    return [
+        ("model", f"{' = '.join(entry.names)}: {engine.model.checkpoint.architecture}, {entry.path}"),
+        ("memory", _memory(engine)),
+        ("requests", _requests(engine, settings)),
+        ("try", _curl(engine, settings, entry.name, url)),
+    ]
+
+
+def _of_all(state: ServerState, url: str) -> list[tuple[str, str]]:
+    """Of models that are loaded on demand."""
+    names = [entry.name for entry in state.pool.catalog.entries]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    body = {"model": names[0] if names else "NAME", "messages": [{"role": "user", "content": "Hello"}]}
+    return [
+        ("models", f"{', '.join(names[:8]) or 'none yet'}{more}; each is loaded when it is asked for"),
+        ("memory", f"{size(available_bytes())} free; {state.pool.bounds}"),
+        ("requests", f"{state.settings.limits.queue} waiting"),
+        ("try", _written(state.settings, url, "chat/completions", body)),
+    ]
 
 
 def _memory(engine: Engine) -> str:
@@ -53,6 +75,10 @@ def _curl(engine: Engine, settings: Settings, name: str, url: str) -> str:
         path, body = "chat/completions", {"model": name, "messages": [{"role": "user", "content": "Hello"}]}
     else:
         path, body = "completions", {"model": name, "prompt": "Once upon a time", "max_tokens": 50}
+    return _written(settings, url, path, body)
+
+
+def _written(settings: Settings, url: str, path: str, body: dict[str, Any]) -> str:
     key = " -H 'Authorization: Bearer KEY'" if settings.api_keys else ""
     return f"curl {url}/v1/{path} -H 'Content-Type: application/json'{key} -d '{json.dumps(body)}'"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,6 +14,8 @@ from starlette.responses import Response
 from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
 from heron.server.errors import ApiError
+from heron.server.lease import Lease
+from heron.server.leasing import answered
 from heron.server.logprobs import chat_logprobs, prompt_logprobs
 from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import must_fit, off_loop
@@ -20,7 +23,7 @@ from heron.server.reasoning import Told, fields
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_chat import ChatRequest
 from heron.server.settings import Limits
-from heron.server.state import ServerState, state_of
+from heron.server.state import state_of
 from heron.text.chat import encode_chat
 
 router = APIRouter(tags=["OpenAI"])
@@ -44,9 +47,13 @@ _DOCUMENTED = documented(
 @router.post("/v1/chat/completions", summary="Answer in a conversation", response_model=None, responses=_DOCUMENTED)
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """The model's next message, whole or as a stream of events."""
-    state = state_of(request)
-    engine, limits = state.ready_engine(), state.settings.limits
-    params = sampling_params(body, state.settings, engine.model.tokenizer, top_logprobs=_top_logprobs(body, limits))
+    return await answered(request, body, partial(_answer, request, body), stream=body.stream)
+
+
+async def _answer(request: Request, body: ChatRequest, lease: Lease) -> Response:
+    engine, settings = lease.engine, state_of(request).settings
+    limits = settings.limits
+    params = sampling_params(body, settings, engine.model.tokenizer, top_logprobs=_top_logprobs(body, limits))
     if params.max_tokens == 0:
         raise ApiError(400, "max_tokens is 0; an answer has at least 1", param=body.spelled("max_tokens"))
     choices(body.n, limits)
@@ -54,7 +61,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     must_fit(engine, [ids], "messages", limits.prompt_tokens)
     scored = prompt_scores(body, limits, engine.model)
     asked = [Asked(ids, params, sample, None if sample else scored, chat=True) for sample in range(body.n)]
-    return await respond(request, body, asked, ChatShape(state, engine.model, body))
+    return await respond(request, body, lease, asked, ChatShape(lease, body))
 
 
 def _top_logprobs(body: ChatRequest, limits: Limits) -> int:
@@ -91,8 +98,8 @@ def conversation(model: Model, body: ChatRequest) -> list[int]:
 class ChatShape(Shape):
     """``chat.completion`` objects and their chunks."""
 
-    def __init__(self, state: ServerState, model: Model, body: ChatRequest) -> None:
-        self._tokenizer, self._logprobs = model.tokenizer, bool(body.logprobs)
+    def __init__(self, lease: Lease, body: ChatRequest) -> None:
+        self._tokenizer, self._logprobs = lease.model.tokenizer, bool(body.logprobs)
         self._usage, self._scored = body.stream_options.include_usage, body.prompt_logprobs
         self._model, self._format = model, body.reasoning_format
         self._told: dict[int, Told] = {}
@@ -100,8 +107,8 @@ class ChatShape(Shape):
             "id": new_id("chatcmpl"),
             "object": "chat.completion.chunk" if body.stream else "chat.completion",
             "created": int(time.time()),
-            "model": state.name,
-            "system_fingerprint": fingerprint(state, model),
+            "model": lease.name,
+            "system_fingerprint": fingerprint(lease),
         }
 
     def whole(self, answers: Answers) -> Any:

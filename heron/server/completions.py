@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,13 +15,15 @@ from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
 from heron.server.errors import ApiError
 from heron.server.infill import infill_ids
+from heron.server.lease import Lease
+from heron.server.leasing import answered
 from heron.server.logprobs import Offsets, Told, legacy_logprobs, prompt_logprobs
 from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import Prompt, encode, must_fit, off_loop
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_completions import CompletionRequest
 from heron.server.settings import Limits
-from heron.server.state import ServerState, state_of
+from heron.server.state import state_of
 from heron.text.tokenizer import Tokenizer
 
 router = APIRouter(tags=["OpenAI"])
@@ -43,18 +46,21 @@ _DOCUMENTED = documented(
 @router.post("/v1/completions", summary="Go on with a text", response_model=None, responses=_DOCUMENTED)
 async def completions(request: Request, body: CompletionRequest) -> Response:
     """What the model writes after each prompt, whole or as a stream of events."""
-    state = state_of(request)
-    engine, limits = state.ready_engine(), state.settings.limits
+    return await answered(request, body, partial(_answer, request, body), stream=body.stream)
+
+
+async def _answer(request: Request, body: CompletionRequest, lease: Lease) -> Response:
+    engine, settings = lease.engine, state_of(request).settings
+    limits = settings.limits
     _check(body, limits)
     own = {} if "max_tokens" in body.model_fields_set else {"max_tokens": MAX_TOKENS}
-    params = sampling_params(body, state.settings, engine.model.tokenizer, top_logprobs=body.logprobs or 0, **own)
+    params = sampling_params(body, settings, engine.model.tokenizer, top_logprobs=body.logprobs or 0, **own)
     prompts = await off_loop("prompt", lambda: [_ids(engine.model, prompt, body) for prompt in body.prompt])
     must_fit(engine, prompts, "prompt", limits.prompt_tokens)
     scored = prompt_scores(body, limits, engine.model, body.logprobs if body.echo else None)
     asked = [Asked(ids, params, sample, None if sample else scored) for ids in prompts for sample in range(body.n)]
     echoed = [_text(engine.model.tokenizer, *pair) for pair in zip(body.prompt, prompts, strict=True)] if body.echo else []
-    shape = CompletionShape(state, engine.model, body, echoed)
-    return await respond(request, body, asked, shape)
+    return await respond(request, body, lease, asked, CompletionShape(lease, body, echoed))
 
 
 def _check(body: CompletionRequest, limits: Limits) -> None:
@@ -88,16 +94,16 @@ def _text(tokenizer: Tokenizer, prompt: Prompt, ids: list[int]) -> str:
 class CompletionShape(Shape):
     """``text_completion`` objects, whole or in parts. ``echoed`` are the texts of the prompts, where they are wanted."""
 
-    def __init__(self, state: ServerState, model: Model, body: CompletionRequest, echoed: list[str]) -> None:
-        self._tokenizer, self._body, self._echoed = model.tokenizer, body, echoed
+    def __init__(self, lease: Lease, body: CompletionRequest, echoed: list[str]) -> None:
+        self._tokenizer, self._body, self._echoed = lease.model.tokenizer, body, echoed
         self._offsets: dict[int, Offsets] = {}
         self._usage = body.stream_options.include_usage
         self._head = {
             "id": new_id("cmpl"),
             "object": "text_completion",
             "created": int(time.time()),
-            "model": state.name,
-            "system_fingerprint": fingerprint(state, model),
+            "model": lease.name,
+            "system_fingerprint": fingerprint(lease),
         }
 
     def whole(self, answers: Answers) -> Any:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from heron.engine.embedding import unit
 from heron.server.errors import ApiError
+from heron.server.leasing import leased
 from heron.server.prompts import Prompt, off_loop
 from heron.server.replies import reply, warning
 from heron.server.schemas_embeddings import EmbeddingRequest
@@ -24,9 +25,8 @@ router = APIRouter(tags=["OpenAI"])
 @router.post("/v1/embeddings", summary="Vectors of texts", response_model=None)
 async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
     """A vector of length 1 for each text, pooled as the model was trained to."""
-    state = state_of(request)
-    engine, limits = state.ready_engine(), state.settings.limits
-    model = engine.model
+    lease, limits = await leased(request, body, "embeddings"), state_of(request).settings.limits
+    engine, model = lease.engine, lease.model
     if len(body.input) > limits.prompts:
         raise ApiError(400, f"input has {len(body.input)} texts, and at most {limits.prompts} are read", param="input")
     size = model.graph_model.hidden_size
@@ -43,7 +43,7 @@ async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
         "data": [
             {"object": "embedding", "index": at, "embedding": _written(vector, body.encoding_format)} for at, vector in enumerate(vectors)
         ],
-        "model": state.name,
+        "model": lease.name,
         "usage": {"prompt_tokens": count, "total_tokens": count},
     }
     return reply(found, warning(body.ignored))

@@ -1,10 +1,11 @@
-"""Nothing begins before the model is loaded, nor once the server is to stop."""
+"""Nothing begins before a model is there that must be, nor once the server is to stop; what a request took it gives back here."""
 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from heron.server.errors import ApiError
+from heron.server.leasing import release
 from heron.server.state import ServerState
 
 #: Paths about the server itself, which answer at any time.
@@ -30,4 +31,5 @@ class Gate:
         try:
             await self.app(scope, receive, send)
         finally:
+            release(scope)
             self._state.active -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,13 +15,15 @@ from heron.engine.sampling import SamplingParams
 from heron.server.answers import Answers, Asked, Choice, Delta
 from heron.server.errors import ApiError
 from heron.server.infill import infill_ids
+from heron.server.lease import Lease
+from heron.server.leasing import answered
 from heron.server.logprobs import native_logprobs, prompt_logprobs
 from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import encode, must_fit, off_loop
 from heron.server.replies import Shape, documented, respond
 from heron.server.schemas_llamacpp import Infill, NativeCompletion, NativeSampling
 from heron.server.settings import Settings
-from heron.server.state import ServerState, state_of
+from heron.server.state import state_of
 
 router = APIRouter(tags=["llama.cpp"])
 
@@ -37,38 +39,45 @@ _DOCUMENTED = documented(
 @router.post("/completions", summary="Go on with a text (the same)", response_model=None, responses=_DOCUMENTED)
 async def completion(request: Request, body: NativeCompletion) -> Response:
     """What the model writes after the prompt: an object, an array for several prompts, or a stream of events."""
-    engine, limits = state_of(request).ready_engine(), state_of(request).settings.limits
+    limits = state_of(request).settings.limits
     if len(body.prompt) > limits.prompts:
         raise ApiError(400, f"prompt has {len(body.prompt)} texts, and at most {limits.prompts} are read", param="prompt")
-    tokenizer = engine.model.tokenizer
-    prompts = await off_loop("prompt", lambda: [encode(tokenizer, prompt, body.parse_special) for prompt in body.prompt])
-    return await _answer(request, body, prompts, "prompt")
+
+    def prompts(model: Model) -> list[list[int]]:
+        return [encode(model.tokenizer, prompt, body.parse_special) for prompt in body.prompt]
+
+    return await _answered(request, body, prompts, "prompt")
 
 
 @router.post("/infill", summary="Fill in a gap", response_model=None, responses=_DOCUMENTED)
 async def infill(request: Request, body: Infill) -> Response:
     """What belongs between two texts. 400 where the model was not trained for it."""
-    model = state_of(request).ready_engine().model
     extra = [(file.filename, file.text) for file in body.input_extra]
 
-    def ids() -> list[int]:
+    def prompts(model: Model) -> list[list[int]]:
         before, after, begun = (
             model.tokenizer.encode(text, add_special=False) for text in (body.input_prefix, body.input_suffix, body.prompt)
         )
-        return infill_ids(model, before, after, "input_prefix", begun=begun, extra=extra)
+        return [infill_ids(model, before, after, "input_prefix", begun=begun, extra=extra)]
 
-    return await _answer(request, body, [await off_loop("input_prefix", ids)], "input_prefix")
+    return await _answered(request, body, prompts, "input_prefix")
 
 
-async def _answer(request: Request, body: NativeSampling, prompts: Sequence[list[int]], param: str) -> Response:
-    state = state_of(request)
-    engine, limits = state.ready_engine(), state.settings.limits
-    params = _params(body, state.settings, engine.model)
-    must_fit(engine, prompts, param, limits.prompt_tokens)
-    scored = prompt_scores(body, limits, engine.model)
-    asked = [Asked(ids, params, sample, scored) for ids in prompts for sample in range(body.n)]
-    shape = NativeShape(state, engine.model, body)
-    return await respond(request, body, asked, shape)
+#: A body's prompts, as a model's token ids.
+Encode = Callable[[Model], Sequence[list[int]]]
+
+
+async def _answered(request: Request, body: NativeSampling, prompts: Encode, param: str) -> Response:
+    async def answer(lease: Lease) -> Response:
+        engine, settings = lease.engine, state_of(request).settings
+        found = await off_loop(param, lambda: prompts(engine.model))
+        params = _params(body, settings, engine.model)
+        must_fit(engine, found, param, settings.limits.prompt_tokens)
+        scored = prompt_scores(body, settings.limits, engine.model)
+        asked = [Asked(ids, params, sample, scored) for ids in found for sample in range(body.n)]
+        return await respond(request, body, lease, asked, NativeShape(lease, body))
+
+    return await answered(request, body, answer, stream=body.stream, end=NativeShape.end)
 
 
 def _params(body: NativeSampling, settings: Settings, model: Model) -> SamplingParams:
@@ -77,12 +86,12 @@ def _params(body: NativeSampling, settings: Settings, model: Model) -> SamplingP
     return sampling_params(body, settings, model.tokenizer, top_logprobs=top)
 
 
-def settings(state: ServerState, context: int, params: SamplingParams) -> dict[str, Any]:
-    """``generation_settings``: the parameters as they were understood."""
+def settings(name: str, context: int, params: SamplingParams) -> dict[str, Any]:
+    """``generation_settings`` of the model that is called so: the parameters as they were understood."""
     found = asdict(params)
     constraint, count = found.pop("constraint") or {}, params.max_tokens
     return found | {
-        "model": state.name,
+        "model": name,
         "n_ctx": context,
         "n_predict": -1 if count is None else count,
         "max_tokens": -1 if count is None else count,
@@ -116,8 +125,9 @@ class NativeShape(Shape):
 
     end = b""
 
-    def __init__(self, state: ServerState, model: Model, body: NativeSampling) -> None:
-        self._state, self._tokenizer, self._body = state, model.tokenizer, body
+    def __init__(self, lease: Lease, body: NativeSampling) -> None:
+        self._tokenizer, self._body = lease.model.tokenizer, body
+        self._name, self._context = lease.name, lease.engine.context_length
 
     def whole(self, answers: Answers) -> Any:
         found = [self._closing(choice, Delta(choice.whole, choice.pieces)) for choice in answers.choices]
@@ -143,12 +153,11 @@ class NativeShape(Shape):
 
     def _closing(self, choice: Choice, delta: Delta) -> dict[str, Any]:
         word, request = choice.stop_string, choice.request
-        engine = self._state.ready_engine()
         told = self._said(choice, delta) | {
             "stop": True,
-            "model": self._state.name,
+            "model": self._name,
             **self._counts(choice, choice.generated),
-            "generation_settings": settings(self._state, engine.context_length, choice.asked.params) | {"seed": request.answer.seed},
+            "generation_settings": settings(self._name, self._context, choice.asked.params) | {"seed": request.answer.seed},
             "prompt": self._tokenizer.decode(choice.asked.prompt),
             "has_new_line": "\n" in choice.whole,
             "truncated": False,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from functools import reduce
+from typing import TYPE_CHECKING, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 from heron.engine.statistics import Distribution, Snapshot
 
 if TYPE_CHECKING:
+    from heron.server.pool import Pool
     from heron.server.state import ServerState
 
 router = APIRouter(tags=["server"])
@@ -32,7 +34,7 @@ async def metrics(request: Request) -> Response:
 
 
 class Metrics:
-    """Counts of one server. What its engine counts is asked of it when somebody looks."""
+    """Counts of one server. What its engines count is asked of them when somebody looks."""
 
     def __init__(self, state: ServerState) -> None:
         self.registry = CollectorRegistry()
@@ -55,10 +57,51 @@ class _EngineMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = self._state
-        yield GaugeMetricFamily("heron_ready", "Whether the model is loaded and requests are taken", value=state.is_ready)
+        yield GaugeMetricFamily("heron_ready", "Whether requests are taken", value=state.is_ready)
         yield GaugeMetricFamily("heron_http_requests_in_progress", "HTTP requests under way", value=state.active)
-        if state.engine is not None:
-            yield from _families(state.engine.snapshot())
+        now = {resident.entry.name: resident.engine.snapshot() for resident in state.pool.residents.values()}
+        yield from _families(reduce(Snapshot.plus, (*now.values(), *state.pool.counts.past.values()), Snapshot()))
+        yield from _of_models(state.pool, now)
+
+
+def _of_models(pool: Pool, now: Mapping[str, Snapshot]) -> Iterator[Metric]:
+    """Each model by its name. What was done by engines that are gone counts."""
+    counts = pool.counts
+    yield GaugeMetricFamily("heron_models_loaded", "Models in memory", value=len(pool.residents))
+    yield GaugeMetricFamily("heron_model_requests_waiting", "Requests that wait for a model", value=len(pool.waiting))
+    yield CounterMetricFamily("heron_model_swap_seconds", "Seconds that loading and unloading took", value=counts.swap_seconds)
+    residents = list(pool.residents.values())
+    memory = {one.entry.name: one.bytes for one in residents}
+    leases = {one.entry.name: one.leases for one in residents}
+    for name, text, values in (
+        ("bytes", "Memory that a model holds", memory),
+        ("leases", "HTTP requests that use a model", leases),
+        ("requests_running", "Requests of a model that are being computed", {name: len(one.running) for name, one in now.items()}),
+    ):
+        yield _labelled(GaugeMetricFamily(f"heron_model_{name}", text, labels=("model",)), values)
+    done = dict(counts.past)
+    for model, snapshot in now.items():
+        done[model] = done.get(model, Snapshot()).plus(snapshot)
+    for name, text, values in (
+        ("loads", "Times a model was loaded", counts.loads),
+        ("load_failures", "Times a model could not be loaded", counts.failed),
+        ("prompt_tokens", "Tokens of prompts, cached ones too", {model: one.statistics.prompt_tokens for model, one in done.items()}),
+        ("generated_tokens", "Tokens generated", {model: one.statistics.generated_tokens for model, one in done.items()}),
+    ):
+        yield _labelled(CounterMetricFamily(f"heron_model_{name}", text, labels=("model",)), values)
+    unloads = CounterMetricFamily("heron_model_unloads", "Times a model was unloaded, and why", labels=("model", "reason"))
+    for key, number in counts.unloads.items():
+        unloads.add_metric(key, number)
+    yield unloads
+
+
+Labelled = TypeVar("Labelled", GaugeMetricFamily, CounterMetricFamily)
+
+
+def _labelled(family: Labelled, values: Mapping[str, float]) -> Labelled:
+    for model, value in values.items():
+        family.add_metric((model,), value)
+    return family
 
 
 def _families(now: Snapshot) -> Iterator[Metric]:

@@ -14,8 +14,9 @@ from heron.engine.model import Model
 from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import MOST_DRAFT_TOKENS
 from heron.errors import RequestError
-from heron.server.body import Body, Flag, Number, Whole
+from heron.server.body import Flag, Number, Whole
 from heron.server.errors import ApiError
+from heron.server.schemas_model import ForModel
 from heron.server.settings import Limits, Settings
 from heron.server.structure import Structure
 from heron.text.tokenizer import Tokenizer
@@ -62,7 +63,7 @@ Biases = Annotated[
 ]
 
 
-class Sampling(Structure, Body):
+class Sampling(Structure, ForModel):
     """How tokens are chosen. What is left out is as the server's settings have it."""
 
     temperature: Number | None = about("0 takes the likeliest token.")

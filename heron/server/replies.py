@@ -14,10 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from heron import __version__
-from heron.engine.model import Model
 from heron.server.answers import Answers, Asked, Choice, Delta
+from heron.server.lease import Lease
 from heron.server.parameters import Sampling
-from heron.server.state import ServerState, state_of
+from heron.server.state import state_of
 from heron.server.stream import DONE, EventStream, frame, while_connected
 
 #: Names what a server did not heed in a request.
@@ -42,17 +42,15 @@ class Shape(ABC):
         return ()
 
 
-async def respond(request: Request, body: Sampling, asked: Sequence[Asked], shape: Shape) -> Response:
+async def respond(request: Request, body: Sampling, lease: Lease, asked: Sequence[Asked], shape: Shape) -> Response:
     """Have the engine answer. A client that goes away takes its request with it."""
-    state = state_of(request)
-    engine = state.ready_engine()
     constraint = asked[0].params.constraint
     if constraint is not None:
-        await body.compile(engine.model, constraint)
-    answers = Answers(engine, asked, body.options)
+        await body.compile(lease.model, constraint)
+    answers = Answers(lease, asked, body.options)
     headers = warning(body.ignored)
     if body.stream:
-        frames, ping = _frames(answers, shape), state.settings.ping_interval
+        frames, ping = _frames(answers, shape), state_of(request).settings.ping_interval
         return EventStream(frames, close=answers.cancel, ping_interval=ping, end=shape.end, headers=headers)
     try:
         await while_connected(request.receive, answers.collect())
@@ -99,7 +97,8 @@ def new_id(kind: str) -> str:
     return f"{kind}-{secrets.token_hex(12)}"
 
 
-def fingerprint(state: ServerState, model: Model) -> str:
+def fingerprint(lease: Lease) -> str:
     """Says which answers are comparable: the same for the same program, model and backend."""
-    parts = (__version__, state.name, model.checkpoint.architecture, model.backend, str(model.context_length))
+    model = lease.model
+    parts = (__version__, lease.name, model.checkpoint.architecture, model.backend, str(model.context_length))
     return "fp_" + hashlib.blake2b("\0".join(parts).encode(), digest_size=5).hexdigest()

@@ -7,19 +7,19 @@ import logging
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
-from heron.engine.engine import Engine
+from heron.errors import EngineClosed
 from heron.server.app import create_app
 from heron.server.listening import allow_many
 from heron.server.logs import event
 from heron.server.protocol import protocol
 from heron.server.state import ServerState
+from heron.server.threads import in_thread
 
 _log = logging.getLogger("heron.server")
 
@@ -35,29 +35,27 @@ SWITCH = 0.001
 LAST_WORDS = 5
 
 
-def serve(state: ServerState, sockets: list[socket.socket], load: Callable[[], Engine], ready: Callable[[Engine], None]) -> None:
+def serve(state: ServerState, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
     """Serve on bound sockets until a signal ends it.
 
-    ``load`` gives the engine; it is called in a thread, while the server says that it is loading. ``ready`` is called then.
+    What is pinned is loaded first, while the server says that it is loading. ``ready`` is called then.
     The first SIGTERM or SIGINT lets running requests go on for ``drain_timeout`` and refuses others; a second one stops at once.
-    Raises what ``load`` raises.
+    Raises what loading such a model raises.
     """
     allow_many()
     sys.setswitchinterval(SWITCH)
-    server = Server(state)
-    loader = threading.Thread(target=server.load, args=(load, ready), name="heron-load", daemon=True)
-    loader.start()
+    server = Server(state, ready)
     server.run(sockets)
     if server.failure is not None:
         raise server.failure
-    if loader.is_alive():
+    if state.pool.is_moving:  # a model that is being loaded cannot be interrupted
         _leave(0)
 
 
 class Server(uvicorn.Server):
     """uvicorn's, that drains before it shuts down."""
 
-    def __init__(self, state: ServerState) -> None:
+    def __init__(self, state: ServerState, ready: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             create_app(state),
             http=protocol(state.settings.limits),
@@ -73,17 +71,23 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.failure: BaseException | None = None
         self.signal = 0
-        self._state = state
+        self._state, self._ready = state, ready
+        self._starting: asyncio.Task[None] | None = None
         self._drained_by: float | None = None
 
-    def load(self, load: Callable[[], Engine], ready: Callable[[Engine], None]) -> None:
-        """Make the engine. For a thread; a failure ends the server."""
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._starting = asyncio.ensure_future(self._load())
+
+    async def _load(self) -> None:
+        """What must be there before anything is answered. A failure ends the server."""
         try:
-            engine = load()
-            engine.start()
-            self._state.engine = engine
-            ready(engine)
-        except BaseException as error:
+            await self._state.pool.start()
+            self._ready()
+            await in_thread(self._state.pool.catalog.survey)
+        except EngineClosed:
+            pass  # it was stopped before
+        except Exception as error:
             self.failure, self.should_exit = error, True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -94,6 +98,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
+        self._state.pool.tick()
         if self._state.draining:
             now, settings = time.monotonic(), self._state.settings
             if self._drained_by is None:
@@ -114,11 +119,9 @@ class Server(uvicorn.Server):
         ending.result()
 
     async def _end(self, sockets: list[socket.socket] | None) -> None:
-        engine = self._state.engine
-        closing = asyncio.ensure_future(asyncio.to_thread(engine.close)) if engine is not None else None
+        closing = asyncio.ensure_future(self._state.pool.close())
         await super().shutdown(sockets)
-        if closing is not None:
-            await closing
+        await closing
 
 
 def _leave(status: int) -> None:

@@ -115,7 +115,6 @@ class ChatRequest(Sampling):
     model_config = example({"messages": [{"role": "user", "content": "Tell me a story."}], "max_tokens": 100})
 
     messages: list[Message] = Field(min_length=1)
-    model: str | None = about("Any name: a server has one model.")
     stream_options: StreamOptions = StreamOptions()
     n: Whole = Field(1, description="How many answers.", ge=1)
     logprobs: Flag | None = about("Whether to give the log-probability of each token.")

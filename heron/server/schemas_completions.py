@@ -16,7 +16,6 @@ class CompletionRequest(Sampling):
     model_config = example({"prompt": "Once upon a time", "max_tokens": 100})
 
     prompt: Prompts = Field(description="A text, token ids, or a list of these.")
-    model: str | None = about("Any name: a server has one model.")
     stream_options: StreamOptions = StreamOptions()
     n: Whole = Field(1, description="How many answers to each prompt.", ge=1)
     best_of: Whole | None = about("The same as n.")

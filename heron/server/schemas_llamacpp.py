@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from heron.server.body import Body, Flag, Whole, example
+from heron.server.body import Flag, Whole, example
 from heron.server.parameters import Sampling, about
 from heron.server.prompts import Prompts
+from heron.server.schemas_model import ForModel
 
 #: Parameters that change nothing here, and need no warning.
-NO_MATTER = frozenset({"cache_prompt", "id_slot", "n_keep", "n_cache_reuse", "model", "min_keep", "sse_ping_interval"})
+NO_MATTER = frozenset({"cache_prompt", "id_slot", "n_keep", "n_cache_reuse", "min_keep", "sse_ping_interval"})
 
 
 class NativeSampling(Sampling):
@@ -49,12 +50,12 @@ class Infill(NativeSampling):
     prompt: str = Field("", description="How the gap's text begins.")
 
 
-class Tokenize(Body):
+class Tokenize(ForModel):
     content: str = Field(examples=["Once upon a time"])
     add_special: Flag = Field(False, description="Put the tokens around it that the model wants.")
     parse_special: Flag = Field(True, description="Whether special tokens in the text are these, and no text.")
     with_pieces: Flag = Field(False, description="Give each token's text, or its bytes where they are no text.")
 
 
-class Detokenize(Body):
+class Detokenize(ForModel):
     tokens: list[Whole] = Field(examples=[[1, 403, 407]])

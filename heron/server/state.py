@@ -1,4 +1,4 @@
-"""What the routes of one server share: the engine, once it is there, and what it is told."""
+"""What the routes of one server share: its models, and what it is told."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from typing import TYPE_CHECKING
 
 from heron.server.errors import ApiError
 from heron.server.metrics import Metrics
+from heron.server.pool import Pool
 from heron.server.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from heron.engine.engine import Engine
-
 
 @dataclass(eq=False)
 class ServerState:
-    """Routes get it by ``state_of(request)``. ``engine`` is None while the model is loaded; routes behind the gate never see that.
+    """Routes get it by ``state_of(request)``, and a model by ``leased`` (leasing.py)."""
 
-    ``names`` are what clients may call the model; the first is what answers call it.
-    """
-
-    settings: Settings = field(default_factory=Settings)
-    names: tuple[str, ...] = ("model",)
-    engine: Engine | None = None
+    settings: Settings
+    pool: Pool
     draining: bool = False  # a signal came: what runs goes on, nothing begins
     active: int = 0  # requests under way
     created: int = field(default_factory=lambda: int(time.time()))
@@ -35,23 +30,14 @@ class ServerState:
 
     @property
     def is_ready(self) -> bool:
-        return self.engine is not None and not self.draining
-
-    @property
-    def name(self) -> str:
-        return self.names[0]
-
-    def ready_engine(self) -> Engine:
-        """The engine. Raises ApiError 503 while the model is loaded."""
-        if self.engine is None:
-            raise ApiError(503, "the model is being loaded; ask again soon", code="loading", headers={"retry-after": "1"})
-        return self.engine
+        return self.pool.is_ready and not self.draining
 
     def check(self) -> None:
         """Raises ApiError 503 where no request may begin: while the model is loaded, and when the server is to stop."""
         if self.draining:
             raise ApiError(503, "the server is stopping", code="draining", headers={"retry-after": "5", "connection": "close"})
-        self.ready_engine()
+        if not self.pool.is_ready:
+            raise ApiError(503, "the model is being loaded; ask again soon", code="loading", headers={"retry-after": "1"})
 
 
 def state_of(request: Request) -> ServerState:

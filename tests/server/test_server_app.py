@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from http_serving import Served, serving
+from http_serving import Served, pool_of, serving
 
 from heron.engine.engine import Engine
 from heron.engine.model import Model
@@ -89,7 +89,7 @@ def test_nothing_begins_when_the_server_is_to_stop(another: Model) -> None:
 
 
 def document() -> dict[str, Any]:
-    return create_app(ServerState()).openapi()
+    return create_app(ServerState(Settings(), pool_of(None))).openapi()
 
 
 def test_the_document_says_what_errors_are() -> None:
@@ -102,7 +102,7 @@ def test_the_document_says_what_errors_are() -> None:
             shape = operation["responses"][status]["content"]["application/json"]["schema"]
             assert shape == {"$ref": "#/components/schemas/ErrorBody"}, (path, status)
     assert "HTTPValidationError" not in schema["components"]["schemas"]
-    assert create_app(ServerState()).openapi() == schema
+    assert create_app(ServerState(Settings(), pool_of(None))).openapi() == schema
 
 
 def test_every_route_is_described() -> None:

@@ -21,7 +21,7 @@ from heron.backends.torch.state import StateStore
 from heron.backends.torch.step import DeviceAdapter, Step
 from heron.backends.torch.ticket import OnDevice, failed, sampled
 from heron.backends.torch.weights import TorchWeights
-from heron.errors import BackendError, UnsupportedError
+from heron.errors import DeviceFull, UnsupportedError
 from heron.graph.graph import Graph, Model
 from heron.graph.passes.decompose import decompose
 
@@ -44,7 +44,7 @@ class TorchExecutable(GraphExecutable[StateStore, Plan, DeviceAdapter]):
             for graph in self._graphs.values():
                 self._weights.load(graph)
         except torch.OutOfMemoryError as error:
-            raise BackendError(f"{self.device} has too little memory for the weights: {str(error).splitlines()[0]}") from error
+            raise DeviceFull(f"{self.device} has too little memory for the weights: {str(error).splitlines()[0]}") from error
         recorder = capture.recorder(self.device) if options.cuda_graphs else None
         self._replays = recorder and Replays(recorder, model.groups, lambda batch: self._step(batch, static=True))
 

@@ -12,7 +12,7 @@ from heron.backends.base import Result, Ticket
 from heron.backends.sampling import Sampling
 from heron.backends.torch.plan import NONFINITE
 from heron.backends.torch.sample import choose
-from heron.errors import BackendError
+from heron.errors import BackendError, DeviceFull
 
 
 class OnDevice(Ticket):
@@ -66,7 +66,7 @@ class _Coming:
 
 def failed(error: RuntimeError) -> BackendError:
     if isinstance(error, torch.OutOfMemoryError):
-        return BackendError(
+        return DeviceFull(
             f"the device's memory is full: {str(error).splitlines()[0]} Ask for a smaller --ctx-size, shorter steps or fewer sequences"
         )
     return BackendError(f"torch failed: {error}")

@@ -1,0 +1,298 @@
+"""The models in memory: loaded when they are asked for, unloaded when their room is needed or nobody asked for long.
+
+Everything here happens in the event loop, but for loading and unloading, which are done in a thread, one at a time.
+
+Who asks for a model stands in a line. Those whose model is here pass at once, whatever stands before them, unless somebody before them
+needs its room: then the model is *leaving*, and takes nobody new; who has it keeps it to the end. So nobody waits for ever: not for
+a model that others keep busy, and not for a busy one that others want gone. A model that comes serves all who wait for it by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from heron.engine.engine import Engine
+from heron.errors import DeviceFull, EngineClosed, NoRoom, QueueFull
+from heron.server.catalog import Catalog, Entry
+from heron.server.counts import Counts
+from heron.server.errors import ApiError
+from heron.server.lease import Farewell, Lease
+from heron.server.logs import event
+from heron.server.resident import Resident
+from heron.server.room import Room, Sizes
+from heron.server.threads import in_thread
+
+_log = logging.getLogger("heron.server")
+
+#: Seconds that a model stays where nobody says otherwise.
+KEEP_ALIVE = 300.0
+
+#: What making room may help against.
+FULL = (NoRoom, DeviceFull, MemoryError)
+
+#: Makes an engine, and starts it; called in a thread.
+Load = Callable[[Entry, Sizes], Engine]
+
+
+class Pool:
+    """``load`` makes engines; ``queue`` is how many may wait in the line. ``clock`` is what models' time is kept by."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        load: Load,
+        room: Room | None = None,
+        *,
+        keep_alive: float = KEEP_ALIVE,
+        queue: int = 512,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.catalog = catalog
+        self.residents: dict[Entry, Resident] = {}
+        self.loading: Entry | None = None
+        self.counts = Counts()
+        self._load, self._room, self._keep_alive, self._queue, self._clock = load, room or Room(), keep_alive, queue, clock
+        self._line: list[Lease | Farewell] = []
+        self.leaving: Resident | None = None
+        self._mover: asyncio.Task[None] | None = None
+        self._stirred = asyncio.Event()
+        self._closed = False
+
+    # Asking
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether all models are here that must always be."""
+        return all(entry in self.residents for entry in self.catalog.entries if entry.pinned)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a model is being loaded or unloaded, or is about to be."""
+        return self._mover is not None
+
+    @property
+    def waiting(self) -> list[Lease]:
+        return [each for each in self._line if isinstance(each, Lease)]
+
+    @property
+    def latest(self) -> Entry | None:
+        """The model that was used last, of those that can be asked for."""
+        known = [one for one in self.residents.values() if one.entry in self.catalog.entries]
+        return max(known, key=lambda one: one.used).entry if known else None
+
+    @property
+    def bounds(self) -> str:
+        """How many models there can be, and how long they stay, for people."""
+        stays = "stays" if math.isinf(self._keep_alive) else f"goes after {self._keep_alive:g} s"
+        return f"{self._room}; a model that nobody asks {stays}"
+
+    def status(self, entry: Entry) -> str:
+        if entry in self.residents:
+            return "loaded"
+        return "loading" if entry == self.loading else "unloaded"
+
+    def hold(self, entry: Entry, engine: Engine) -> None:
+        """Take a model that is loaded already."""
+        self.residents[entry] = Resident(entry, engine, self._keep_alive, used=self._clock())
+
+    def ask(self, entry: Entry, keep_alive: float | None = None) -> Lease:
+        """A place in the line, which must be released whatever comes of it. Raises QueueFull and EngineClosed."""
+        if self._closed:
+            raise EngineClosed("the server is stopping")
+        lease = Lease(self, entry, keep_alive)
+        self._line.append(lease)
+        self._advance()
+        if lease.waits and len(self._line) > self._queue:
+            lease.release()
+            raise QueueFull(f"{self._queue} requests wait for a model already, and no more may; ask again later", self.counts.pace)
+        return lease
+
+    async def unload(self, entry: Entry) -> None:
+        """Have a model go as soon as nobody has it; returns when it is gone. Raises ApiError 400 for one that stays."""
+        if entry.pinned:
+            raise ApiError(400, f"the model {entry.name!r} was named when the server was started, and stays", param="model", code="pinned")
+        farewell = Farewell(entry)
+        self._line.append(farewell)
+        self._advance()
+        try:
+            await asyncio.shield(farewell.done)
+        finally:
+            if farewell in self._line:
+                self._line.remove(farewell)
+                self._advance()
+
+    async def start(self) -> None:
+        """Load what must always be here. Raises why that cannot be."""
+        for entry in self.catalog.entries:
+            if entry.pinned and not self._closed:
+                lease = self.ask(entry)
+                try:
+                    await lease.ready()
+                except ApiError as error:
+                    raise error.__cause__ or error from None
+                finally:
+                    lease.release()
+
+    def tick(self) -> None:
+        """To be called now and then: models whose time is over go."""
+        self._advance()
+
+    def released(self, lease: Lease, resident: Resident | None) -> None:
+        """A lease's way of saying that it is over."""
+        if resident is not None:
+            resident.used = self._clock()
+        if lease in self._line:
+            self._line.remove(lease)
+        self._advance()
+
+    async def close(self) -> None:
+        """End everything; what runs and who waits gets EngineClosed."""
+        self._closed = True
+        for each in self._line:
+            each.fail(EngineClosed("the server is stopping"))
+        self._line.clear()
+        self._stirred.set()
+        residents = list(self.residents.values())
+        await asyncio.gather(*(in_thread(one.engine.close) for one in residents))
+
+    # The line
+
+    def _advance(self) -> None:
+        """Whatever changed, see who can go on."""
+        self._grant()
+        if self._mover is None and not self._closed and self._next() is not None:
+            self._mover = asyncio.ensure_future(self._move())
+        self._stirred.set()
+
+    def _grant(self) -> None:
+        for lease in self.waiting:
+            resident = self.residents.get(lease.entry)
+            if resident is not None and resident is not self.leaving:
+                self._line.remove(lease)
+                resident.used = self._clock()
+                lease.grant(resident)
+
+    async def _move(self) -> None:
+        """Load and unload, in the order of the line, until there is nothing to do."""
+        try:
+            while not self._closed and (work := self._next()) is not None:
+                await work()
+                self._grant()
+        finally:
+            self._mover = None
+
+    def _next(self) -> Callable[[], Coroutine[Any, Any, Any]] | None:
+        """What the first in the line waits for; or the end of a model whose time is over."""
+        for each in self._line:
+            return partial(self._bid_farewell, each) if isinstance(each, Farewell) else partial(self._bring, each.entry)
+        now = self._clock()
+        over = [one for one in self.residents.values() if one.expires <= now]
+        return partial(self._remove, over[0], "idle", lambda: over[0].expires <= self._clock()) if over else None
+
+    # Loading and unloading
+
+    async def _bring(self, entry: Entry) -> None:
+        """Load a model, and make room for it before; those who wait for it get it, or hear why they do not."""
+        begin = self._clock()
+
+        def wanted() -> bool:
+            return any(lease.entry == entry for lease in self.waiting)
+
+        try:
+            engine = await self._loaded(entry, wanted)
+        except Exception as error:
+            self.counts.failed[entry.name] += 1
+            event(_log, logging.ERROR, "a model cannot be loaded", model=entry.name, reason=str(error) or type(error).__name__)
+            for lease in self.waiting:
+                if lease.entry == entry:
+                    self._line.remove(lease)
+                    lease.fail(_cannot(entry, error))
+            return
+        finally:
+            self.loading = None
+        if engine is not None:
+            now = self._clock()
+            self.residents[entry] = Resident(entry, engine, self._keep_alive, now - begin, now)
+            self.counts.loaded(entry.name, now - begin)
+            event(_log, logging.INFO, "a model is loaded", model=entry.name, seconds=round(now - begin, 3), context=engine.context_length)
+
+    async def _loaded(self, entry: Entry, wanted: Callable[[], bool]) -> Engine | None:
+        """None where nobody wants it any more."""
+        need = await in_thread(lambda: self._room.foretell(entry))
+
+        async def try_beside_others() -> Engine:
+            here = list(self.residents.values())
+            sizes = await in_thread(lambda: self._room.sizes(need, here))
+            self.loading = entry
+            return await in_thread(lambda: self._load(entry, sizes))
+
+        while not await in_thread(lambda: self._room.has(need, list(self.residents.values()))):
+            if (victim := self._victim()) is None:
+                break  # alone it is tried, whatever was foretold
+            if not await self._remove(victim, "room", wanted):
+                return None
+        if not wanted():
+            return None
+        try:
+            return await try_beside_others()
+        except FULL:
+            self.loading = None
+            if self._victim() is None:
+                raise
+        while (victim := self._victim()) is not None:
+            if not await self._remove(victim, "room", wanted):
+                return None
+        return await try_beside_others()
+
+    def _victim(self) -> Resident | None:
+        """Who has to go next: the one that was used least recently, idle ones before busy ones."""
+        free = [one for one in self.residents.values() if not one.entry.pinned]
+        return min(free, key=lambda one: (one.leases > 0, one.used), default=None)
+
+    async def _remove(self, resident: Resident, why: str, still: Callable[[], bool]) -> bool:
+        """Unload a model once nobody has it; False where it need not be, by ``still``, before that."""
+        self.leaving = resident
+        try:
+            while resident.leases and still():
+                self._stirred.clear()
+                await self._stirred.wait()
+            if resident.leases or not still() or self._closed:
+                return False
+            del self.residents[resident.entry]
+            self.counts.unloaded(resident.entry.name, why, resident.engine.snapshot())
+            begin = self._clock()
+            try:
+                await in_thread(resident.close)
+            except Exception:
+                _log.exception("a model that was unloaded did not end well")
+            self.counts.swap_seconds += self._clock() - begin
+            event(_log, logging.INFO, "a model is unloaded", model=resident.entry.name, why=why)
+            return True
+        finally:
+            self.leaving = None
+
+    async def _bid_farewell(self, farewell: Farewell) -> None:
+        resident = self.residents.get(farewell.entry)
+        if resident is None or await self._remove(resident, "asked", lambda: farewell in self._line):
+            if farewell in self._line:
+                self._line.remove(farewell)
+            if not farewell.done.done():
+                farewell.done.set_result(None)
+
+
+def _cannot(entry: Entry, error: Exception) -> ApiError:
+    """What those hear who waited. Where the files are is not theirs to know."""
+    reason = str(error) or type(error).__name__
+    for path in (entry.path.resolve(), entry.path):
+        reason = reason.replace(str(path), entry.name)
+    told = ApiError(
+        503, f"the model {entry.name!r} cannot be loaded: {reason}", code="out_of_memory" if isinstance(error, FULL) else "load_failed"
+    )
+    told.__cause__ = error
+    return told

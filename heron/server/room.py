@@ -1,0 +1,138 @@
+"""How much room there is for models, what each of them takes, and how large its cache is to be in what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from heron.backends.base import Memory, Options
+from heron.backends.choose import Where
+from heron.backends.reference.state import state_groups
+from heron.checkpoint.checkpoint import Checkpoint, locate
+from heron.engine.budget import Budget
+from heron.engine.forecast import Forecast, forecast, on_gpus
+from heron.engine.memory import available_bytes, resident_bytes
+from heron.engine.model import CONTEXT_SHARE
+from heron.errors import NoRoom
+from heron.models.registry import build_model, load_families
+from heron.server.catalog import Entry
+from heron.server.resident import Resident
+
+#: Tokens of the cache, of all requests together, without which a model is not loaded beside others.
+ENOUGH = 16384
+
+#: The shortest context that a model's own is reduced to.
+SHORTEST = 512
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What an engine is told; 0 leaves it to the engine."""
+
+    ctx_size: int = 0
+    kv_cache_size: int = 0
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model takes of the machine's memory, by the size of its cache. ``asked`` is what the user wants of that."""
+
+    told: Forecast
+    asked: Sizes
+    max_seqs: int
+
+    @property
+    def context(self) -> int:
+        return self.asked.ctx_size or self.told.model.context_length
+
+    def bytes(self, tokens: int, context: int) -> int:
+        """With a cache of so many tokens of all requests together."""
+        groups = state_groups(self.told.model, self.told.options.kv_dtype)
+        budget = Budget((Memory(groups),), groups, context, self.max_seqs, step_tokens=256)
+        return sum(self.told.weights.values()) + self.told.buffers + budget.bytes(tokens)
+
+    @property
+    def least(self) -> int:
+        """Bytes with which it is of use."""
+        tokens = self.asked.kv_cache_size or min(self.max_seqs * self.context, max(ENOUGH, self.asked.ctx_size))
+        return self.bytes(tokens, min(self.context, tokens))
+
+    def sizes(self, free: int) -> Sizes:
+        """For so many free bytes, of which the cache takes a share, as an engine's does that is alone."""
+        context, weights = self.context, self.bytes(0, self.context)
+        tokens = self.asked.kv_cache_size or self.max_seqs * context
+        most = max(self.least, weights + int(CONTEXT_SHARE * (free - weights)))
+        while not self.asked.kv_cache_size and tokens > context and self.bytes(tokens, context) > most:
+            tokens = max(context, tokens // 2)
+        while not self.asked.ctx_size and context > SHORTEST and self.bytes(min(tokens, context), context) > most:
+            context //= 2
+            tokens = self.asked.kv_cache_size or context
+        return Sizes(self.asked.ctx_size or (context if context < self.context else 0), tokens)
+
+
+@dataclass
+class Room:
+    """At most so many models, in at most so many bytes of the machine's memory; 0: any number, what there is.
+
+    ``where`` and ``options`` say how models are loaded, of whose memory something is foretold then; None: nothing is.
+    """
+
+    max_models: int = 0
+    max_memory: int = 0
+    max_seqs: int = 1
+    asked: Sizes = Sizes()
+    where: Where = field(default_factory=Where)
+    options: Options | None = None
+    _before: int = field(default=0, init=False)
+
+    def __str__(self) -> str:
+        """For people."""
+        models = f"at most {self.max_models} at once" if self.max_models else "as many at once as fit"
+        return models + (f" in {self.max_memory / 2**30:g} GiB" if self.max_memory else "")
+
+    def foretell(self, entry: Entry) -> Need | None:
+        """What it will take; None where nobody knows. For a thread. Raises what opening it raises."""
+        if self.options is None:
+            return None
+        if locate(entry.path).is_dir():
+            load_families()
+        with Checkpoint(entry.path) as checkpoint:
+            return Need(forecast(build_model(checkpoint), self.options, self.max_seqs), self.asked, self.max_seqs)
+
+    def has(self, need: Need | None, residents: Collection[Resident]) -> bool:
+        """Whether one that needs so much fits beside those that are here. For a thread."""
+        if self.max_models and len(residents) >= self.max_models:
+            return False
+        if need is None or self._on_gpu(need):
+            return True
+        return not any(one.on_gpu for one in residents if self._gpu_wanted) and need.least <= self.free(residents)
+
+    def sizes(self, need: Need | None, residents: Collection[Resident]) -> Sizes:
+        """For the next one. Raises NoRoom for one that is not allowed so much."""
+        if need is None or self._on_gpu(need):
+            return self.asked
+        free = self.free(residents)
+        if self.max_memory and need.least > self.max_memory - _held(residents):
+            takes, allowed = need.least / 2**30, self.max_memory / 2**30
+            raise NoRoom(f"it takes {takes:.2f} GiB with its cache, and --max-memory allows {allowed:.2f}; a smaller --ctx-size takes less")
+        return need.sizes(free)
+
+    def free(self, residents: Collection[Resident]) -> int:
+        """Bytes for the next one: what is free, less what was promised to those that are here and not touched by them yet."""
+        program, held = resident_bytes(), _held(residents)
+        if not residents:
+            self._before = program
+        found = available_bytes() - max(0, held - max(0, program - self._before))
+        return min(found, self.max_memory - held) if self.max_memory else found
+
+    @property
+    def _gpu_wanted(self) -> bool:
+        return bool(self.where.left_open or self.where.gpu)
+
+    def _on_gpu(self, need: Need) -> bool:
+        """Whether it goes to a GPU, and fits there now."""
+        return self._gpu_wanted and any(gpu.layers > gpu.of for gpu in on_gpus(need.told.model, need.told.options))
+
+
+def _held(residents: Collection[Resident]) -> int:
+    return sum(one.bytes for one in residents if not one.on_gpu)
