@@ -47,8 +47,8 @@ def pool_of(engine: Engine | None) -> Pool:
 class Served:
     """A server that runs in a thread."""
 
-    def __init__(self, engine: Engine | None, settings: Settings) -> None:
-        self.state = ServerState(settings, pool_of(engine))
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self.state = ServerState(settings, pool)
         self.server = Server(self.state)
         assert isinstance(self.server.config.app, FastAPI)
         self.app = self.server.config.app
@@ -108,9 +108,15 @@ def until(true: Callable[[], bool]) -> None:
 
 @contextmanager
 def serving(engine: Engine | None, settings: Settings | None = None) -> Iterator[Served]:
-    served = Served(engine, settings or Settings())
     if engine is not None:
         engine.start()
+    with serving_pool(pool_of(engine), settings) as served:
+        yield served
+
+
+@contextmanager
+def serving_pool(pool: Pool, settings: Settings | None = None) -> Iterator[Served]:
+    served = Served(pool, settings or Settings())
     served.thread.start()
     until(lambda: served.server.started)
     try:

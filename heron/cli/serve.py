@@ -20,11 +20,9 @@ from heron.server.settings import Limits, Settings
 
 
 def serve(
-    models: Annotated[
+    model: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[MODEL]...", help="GGUF files, folders with safetensors, or ORG/NAME; every model of the cache if left out."
-        ),
+        typer.Argument(help="GGUF files, folders with safetensors, or ORG/NAME; every model that is here if left out."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine, give keys too.")] = DEFAULTS["server.host"],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS["server.port"],
@@ -138,7 +136,7 @@ def serve(
     from heron.server.room import Room, Sizes
     from heron.server.state import ServerState
 
-    catalog = catalog_of(models or [], alias or [])
+    catalog = catalog_of(model or [], alias or [])
     one = catalog.otherwise is not None
     if not one and (draft_model or speculate == "draft"):
         raise RequestError("a draft model guesses for one model, and several are served; name one MODEL, or --speculate ngram")

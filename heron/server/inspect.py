@@ -9,10 +9,10 @@ from starlette.responses import Response
 
 from heron.engine.engine import Engine
 from heron.server.chat import conversation, for_template
+from heron.server.leasing import leased
 from heron.server.prompts import off_loop
 from heron.server.replies import reply, warning
 from heron.server.schemas_chat import ChatRequest
-from heron.server.state import state_of
 from heron.text.tokenizer import Tokenizer
 
 router = APIRouter(tags=["server"])
@@ -36,7 +36,7 @@ async def inspect(request: Request, body: ChatRequest) -> Response:
 
     `special` is what the template wrote; what looks like it in a message is text. Bytes that are no character stand as `\\xe2`.
     """
-    engine = state_of(request).ready_engine()
+    engine = (await leased(request, body, "completion")).engine
     return reply(await off_loop("messages", lambda: inspected(engine, body)), warning(body.ignored))
 
 

@@ -69,8 +69,11 @@ async def answered(
     except BaseException:
         coming.cancel()
         raise
-    frames = _late(coming, answer)
-    return EventStream(frames, close=coming.cancel, ping_interval=state.settings.ping_interval, end=end)
+
+    def close() -> None:
+        coming.cancel()
+
+    return EventStream(_late(coming, answer), close=close, ping_interval=state.settings.ping_interval, end=end)
 
 
 async def _late(coming: asyncio.Task[Lease], answer: Callable[[Lease], Awaitable[Response]]) -> AsyncGenerator[bytes, None]:

@@ -208,7 +208,8 @@ class Pool:
             engine = await self._loaded(entry, wanted)
         except Exception as error:
             self.counts.failed[entry.name] += 1
-            event(_log, logging.ERROR, "a model cannot be loaded", model=entry.name, reason=str(error) or type(error).__name__)
+            if not entry.pinned:  # then the server ends with it, and says so
+                event(_log, logging.ERROR, "a model cannot be loaded", model=entry.name, reason=str(error) or type(error).__name__)
             for lease in self.waiting:
                 if lease.entry == entry:
                     self._line.remove(lease)

@@ -35,7 +35,7 @@ def test_a_text_goes_on(stories: Stories, path: str) -> None:
     expected = stories.generate(TEXT, temperature=0, max_tokens=20)
     found = stories.post(path, **GREEDY)
     assert (found["content"], found["stop"], found["stop_type"], found["stopping_word"]) == (expected.text, True, "limit", "")
-    assert (found["tokens"], found["truncated"], found["index"], found["model"]) == ([], False, 0, stories.served.state.name)
+    assert (found["tokens"], found["truncated"], found["index"], found["model"]) == ([], False, 0, "pocket")
     assert (found["tokens_predicted"], found["tokens_evaluated"]) == (20, len(stories.model.encode(TEXT)))
     assert found["prompt"].removeprefix("<s>").strip() == TEXT
     settings = found["generation_settings"]
