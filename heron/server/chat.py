@@ -101,7 +101,7 @@ class ChatShape(Shape):
     def __init__(self, lease: Lease, body: ChatRequest) -> None:
         self._tokenizer, self._logprobs = lease.model.tokenizer, bool(body.logprobs)
         self._usage, self._scored = body.stream_options.include_usage, body.prompt_logprobs
-        self._model, self._format = model, body.reasoning_format
+        self._model, self._format = lease.model, body.reasoning_format
         self._told: dict[int, Told] = {}
         self._head = {
             "id": new_id("chatcmpl"),
