@@ -139,6 +139,8 @@ def _drop(terminal: Terminal, argument: str) -> None:
     if argument and not argument.isdecimal():
         raise RequestError(f"/drop takes how many of the oldest turns to forget, not {argument!r:.40}")
     dropped = terminal.conversation.drop(int(argument or 1))
+    if not dropped:
+        raise RequestError("there is nothing to forget")
     terminal.say(f"the oldest {'turn is' if dropped == 1 else f'{dropped} turns are'} forgotten; {terminal.counted()}")
 
 
@@ -157,17 +159,14 @@ def _set(terminal: Terminal, argument: str) -> None:
     name, _, value = argument.partition(" ")
     name = name.lower().replace("-", "_")
     if not name:
-        default = SamplingParams()
-        terminal.table([(each, _shown(getattr(terminal.params, each), getattr(default, each))) for each in SETTINGS])
+        terminal.table([(each, _shown(terminal.params, each)) for each in SETTINGS])
         return
     if name not in SETTINGS:
         near = difflib.get_close_matches(name, SETTINGS, 1)
         raise RequestError(f"there is no setting {name!r:.40}; " + (f"did you mean {near[0]}?" if near else "/set lists them"))
-    if not value.strip():
-        terminal.say(f"{name} is {getattr(terminal.params, name)}")
-        return
-    terminal.params = terminal.params.changed(**{name: _value(name, value.strip())})
-    terminal.say(f"{name} is {getattr(terminal.params, name)}")
+    if value.strip():
+        terminal.params = terminal.params.changed(**{name: _value(name, value.strip())})
+    terminal.say(f"{name} is {_shown(terminal.params, name)}")
 
 
 def _value(name: str, text: str) -> Any:
@@ -184,8 +183,9 @@ def _value(name: str, text: str) -> Any:
             raise RequestError(f"{name} takes a number, not {text!r:.40}") from None
 
 
-def _shown(value: Any, default: Any) -> str:
-    return f"{value}" + ("" if value == default else f"  (by itself {default})")
+def _shown(params: SamplingParams, name: str) -> str:
+    value = getattr(params, name)
+    return ", ".join(map(repr, value)) if isinstance(value, tuple) and value else "none" if value in (None, ()) else str(value)
 
 
 def _bye(terminal: Terminal, argument: str) -> None:

@@ -91,6 +91,8 @@ class Terminal:
         self._console.print(Text(self.described(), "dim"))
         if not self.conversation.templated:
             self.say("this model has no chat template: each text is continued by itself, and nothing is remembered")
+        if self.conversation.raw and self.conversation.system:
+            self.say("a system message needs a chat template, and is ignored")
 
     def _command(self, name: str, argument: str) -> None:
         try:
@@ -138,10 +140,8 @@ class Terminal:
         if self.stats:
             self.say(meter.stats(turn.timings, turn.generated))
         if not self.conversation.raw and meter.level(used, room) == "full":
-            self.say(
-                f"the context is {'full' if used >= room else 'nearly full'} ({self.counted()}); /drop forgets the oldest turn, /clear all",
-                "yellow",
-            )
+            full = "full" if used >= room else "nearly full"
+            self.say(f"the context is {full}: {self.counted()}; /drop forgets the oldest turn, /clear all", "yellow")
 
     # For commands
 

@@ -15,6 +15,8 @@ import heron
 from heron import pocket
 from heron.chat import commands, entry, meter, store
 from heron.chat.conversation import Conversation
+from heron.chat.looks import Looks
+from heron.chat.terminal import Terminal
 from heron.engine.generation import Timings
 from heron.engine.sampling import SamplingParams
 from heron.errors import HeronError, RequestError
@@ -167,3 +169,45 @@ def test_history_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "a secret" in file.read_text()
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
     assert type(entry._history()).__name__ == "InMemoryHistory"
+
+
+def test_a_context_that_is_full_is_said_and_what_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    small = Conversation(heron.load(pocket.path(), threads=1, ctx_size=48), "pocket")
+    terminal = Terminal(small, SamplingParams(temperature=0), Looks(stats=True), _no_opener, list)
+    assert terminal.answer("What can you do?", terminal.params)
+    told = capsys.readouterr().out
+    assert "the context is full: 48 of 48 tokens, 100 %, in 1 turn; /drop forgets" in " ".join(told.split()) and "tokens/s" in told
+    before = list(small.messages)
+    assert not terminal.answer("And then?", terminal.params)
+    assert "error: the prompt has" in capsys.readouterr().out and small.messages == before
+    commands.run(terminal, "drop", "")
+    assert small.messages == [] and terminal.answer("And?", terminal.params)
+    small.close()
+
+
+def test_settings_are_set_and_shown(conversation: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(conversation, SamplingParams(), Looks(), _no_opener, list)
+    taken = [("temperature 0.5", 0.5), ("top-k 7", 7), ("max_tokens none", None), ("seed 3", 3)]
+    for line, value in (*taken, (r"stop a\nb", ("a\nb",)), ("stop none", ())):
+        commands.run(terminal, "set", line)
+        assert getattr(terminal.params, line.split()[0].replace("-", "_")) == value
+    before = terminal.params
+    for line in ("temperature warm", "temperature -1", "temperatur 1", "mirostat 9"):
+        with pytest.raises(RequestError, match=line.split()[0]):
+            commands.run(terminal, "set", line)
+    assert terminal.params == before
+    capsys.readouterr()
+    commands.run(terminal, "set", "")
+    assert "temperature        0.5" in (shown := capsys.readouterr().out) and "max_tokens         none" in shown
+
+
+def _no_opener(name: str, say: object) -> Any:
+    raise HeronError(f"there is no {name}")
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_one_before(conversation: Conversation) -> None:
+    terminal = Terminal(conversation, SamplingParams(), Looks(), _no_opener, list)
+    model = conversation.model
+    with pytest.raises(HeronError, match="nowhere"):
+        commands.run(terminal, "model", "nowhere")
+    assert conversation.model is model and said(conversation, "Hello", max_tokens=1) is not None
