@@ -111,7 +111,7 @@ class Turn:
         self.question, self.params, self._engine, self._splitter = question, params, engine, splitter
         self._pieces: queue.SimpleQueue[Piece | Exception | None] = queue.SimpleQueue()
         self._parts: list[Part] = []
-        self._request = engine.submit(prompt, params, deliver=self._pieces.put, continues=continues)
+        self._request = engine.submit(prompt, params, deliver=self._pieces.put, continues=continues, splitter=splitter)
         self.over = False
         engine.start()
 

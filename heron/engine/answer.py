@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from heron.engine.after_reasoning import AfterReasoning
 from heron.engine.generation import Piece
 from heron.engine.grammars import Grammars
+from heron.engine.guide import Guide
 from heron.engine.plain import Plain
 from heron.engine.rules import Rules
 from heron.engine.sampled import Sampled
 from heron.engine.sampler import Mask, make_sampler
 from heron.engine.sampling import SamplingParams
 from heron.errors import RequestError
+from heron.text.reasoning import Splitter
 from heron.text.stream import Detokenizer, StopStrings
 
 
@@ -25,14 +28,28 @@ class Answer:
     ``take`` raises.
 
     ``prompt`` is what decoding continues; ``continues`` says that its text goes on, so that a leading space stays.
+    ``splitter``, where it stands in the midst of reasoning, says where the constraint begins to hold.
     ``sample`` counts the answers with one seed. ``plain`` is what a device needs to choose the tokens in the sampler's place, if it can.
     ``finish_reason`` is empty until the answer has ended. Raises RequestError for token ids outside the vocabulary.
     """
 
-    def __init__(self, grammars: Grammars, params: SamplingParams, prompt: list[int], room: int, continues: bool, sample: int = 0) -> None:
+    def __init__(
+        self,
+        grammars: Grammars,
+        params: SamplingParams,
+        prompt: list[int],
+        room: int,
+        continues: bool,
+        sample: int = 0,
+        splitter: Splitter | None = None,
+    ) -> None:
         tokenizer = grammars.tokenizer
         rules = Rules.of(params, tokenizer)
-        self._guide = None if params.constraint is None else grammars.guide(params.constraint, rules.ends)
+        self._guide: Guide | AfterReasoning | None = None
+        if params.constraint is not None:
+            self._guide = guide = grammars.guide(params.constraint, rules.ends)
+            if splitter is not None and splitter.reasoning:
+                self._guide = AfterReasoning(guide, splitter, Detokenizer(tokenizer, continues=True))
         self.sampler = make_sampler(params, sample, rules)
         self.plain = Plain.of(params, rules, self.sampler.seed, sample)
         self.sampler.accept(prompt)

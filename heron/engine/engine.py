@@ -25,6 +25,7 @@ from heron.engine.statistics import Snapshot, doing
 from heron.engine.steps import Steps
 from heron.engine.vectors import Text
 from heron.errors import BackendError, EngineClosed, QueueFull, RequestError, UnsupportedError
+from heron.text.reasoning import Splitter
 
 
 class Engine(Asking):
@@ -112,6 +113,7 @@ class Engine(Asking):
         continues: bool | None = None,
         speculate: str | None = None,
         draft_tokens: int | None = None,
+        splitter: Splitter | None = None,
         **sampling: Any,
     ) -> Request:
         """Queue a request; its pieces come as they are generated (``for piece in request``, ``request.result()``).
@@ -121,6 +123,7 @@ class Engine(Asking):
         ``prompt_logprobs`` asks for each token of the prompt, and so many of the likeliest beside it, in ``request.scores``.
         ``continues`` says whether the prompt's text goes on, so that a leading space stays: unless it is a chat, if None.
         ``speculate`` and ``draft_tokens`` say how tokens are guessed ahead, in place of what the engine was told.
+        ``splitter``, where the prompt has opened the reasoning, has a constraint begin where the reasoning ends.
         ``deliver``, called in the engine's thread, takes the pieces instead. Raises RequestError for a prompt that does not fit.
         """
         self.model.must_generate()
@@ -133,7 +136,7 @@ class Engine(Asking):
         tokens, source = (ids, []) if start is None else ([start], ids)
         if continues is None:
             continues = isinstance(prompt, str) or not isinstance(prompt[0], dict)
-        answer = Answer(self.model.grammars, params, tokens, room - len(tokens), continues, sample)
+        answer = Answer(self.model.grammars, params, tokens, room - len(tokens), continues, sample, splitter)
         scores = None if prompt_logprobs is None else PromptScores(checked(prompt_logprobs, "prompt_logprobs", 0))
         sequence = CachedSequence(self.cache, self._prefix_cache and scores is None, len(source))  # what is cached has no logits
         guesses = self._guesses(speculate, draft_tokens, params.changed(seed=answer.seed), sample)

@@ -39,6 +39,11 @@ class Guide:
             self._ends[id // 32] |= np.uint32(1 << id % 32)
         self._coming: Future[Mask] | None = None  # or what came
 
+    @property
+    def all_but_ends(self) -> Mask:
+        """A mask under which anything may come but an end."""
+        return ~self._ends
+
     def start(self) -> None:
         """Compute the mask of the next token beside what else goes on."""
         self._coming = self._threads.submit(self._compute)

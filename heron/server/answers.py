@@ -14,17 +14,22 @@ from heron.engine.request import Deliver, Request
 from heron.engine.sampling import SamplingParams
 from heron.server.errors import ApiError
 from heron.server.lease import Lease
+from heron.text.reasoning import Splitter
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An answer that is wanted. ``sample`` counts those to one prompt; ``scored``: so many tokens beside each of the prompt's."""
+    """An answer that is wanted. ``sample`` counts those to one prompt; ``scored``: so many tokens beside each of the prompt's.
+
+    ``splitter`` tells reasoning from the answer, which alone a constraint holds then; None: all is the answer.
+    """
 
     prompt: list[int]
     params: SamplingParams
     sample: int = 0
     scored: int | None = None
     chat: bool = False
+    splitter: Splitter | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ class Answers:
                     sample=one.sample,
                     prompt_logprobs=one.scored,
                     continues=not one.chat,
+                    splitter=one.splitter,
                     **(options or {}),
                 )
                 request.deadline -= lease.waited  # the time of a request is from its arrival on

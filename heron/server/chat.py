@@ -19,7 +19,7 @@ from heron.server.leasing import answered
 from heron.server.logprobs import chat_logprobs, prompt_logprobs
 from heron.server.parameters import choices, most_logprobs, prompt_scores, sampling_params
 from heron.server.prompts import must_fit, off_loop
-from heron.server.reasoning import Told, fields
+from heron.server.reasoning import Told, fields, splitter_of
 from heron.server.replies import Shape, documented, fingerprint, new_id, respond
 from heron.server.schemas_chat import ChatRequest
 from heron.server.settings import Limits
@@ -60,7 +60,8 @@ async def _answer(request: Request, body: ChatRequest, lease: Lease) -> Response
     ids = await off_loop("messages", lambda: conversation(engine.model, body))
     must_fit(engine, [ids], "messages", limits.prompt_tokens)
     scored = prompt_scores(body, limits, engine.model)
-    asked = [Asked(ids, params, sample, None if sample else scored, chat=True) for sample in range(body.n)]
+    splitter = splitter_of(engine.model, ids, body.reasoning_format, params.constraint is not None)
+    asked = [Asked(ids, params, sample, None if sample else scored, chat=True, splitter=splitter) for sample in range(body.n)]
     return await respond(request, body, lease, asked, ChatShape(lease, body))
 
 
@@ -101,7 +102,6 @@ class ChatShape(Shape):
     def __init__(self, lease: Lease, body: ChatRequest) -> None:
         self._tokenizer, self._logprobs = lease.model.tokenizer, bool(body.logprobs)
         self._usage, self._scored = body.stream_options.include_usage, body.prompt_logprobs
-        self._model, self._format = lease.model, body.reasoning_format
         self._told: dict[int, Told] = {}
         self._head = {
             "id": new_id("chatcmpl"),
@@ -139,7 +139,7 @@ class ChatShape(Shape):
 
     def _of(self, choice: Choice) -> Told:
         if choice.index not in self._told:
-            self._told[choice.index] = Told(self._model, choice, self._format)
+            self._told[choice.index] = Told(choice)
         return self._told[choice.index]
 
     def _counted(self, answers: Answers) -> dict[str, object]:

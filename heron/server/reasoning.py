@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+
 from heron.engine.model import Model
 from heron.server.answers import Choice, Delta
 from heron.text.reasoning import Part, Splitter
 
 
+def splitter_of(model: Model, prompt: Sequence[int], format: str, constrained: bool) -> Splitter | None:
+    """For the answers to a prompt. None leaves all in the content, marks too: where the client wants that (``none``), and where a
+    constraint holds all that is said, because the model has not begun to think.
+    """
+    splitter = Splitter.of(model.template.source, model.tokenizer, prompt)
+    return None if format == "none" or (constrained and not splitter.reasoning) else splitter
+
+
 class Told:
     """One answer, split as it comes."""
 
-    def __init__(self, model: Model, choice: Choice, format: str) -> None:
-        """``format``: ``none`` leaves all in the answer, marks too. So does a constraint, which what is generated satisfies as a whole."""
-        whole = format == "none" or choice.asked.params.constraint is not None
-        self._splitter = Splitter(None) if whole else Splitter.of(model.template.source, model.tokenizer, choice.asked.prompt)
+    def __init__(self, choice: Choice) -> None:
+        self._splitter = copy(choice.asked.splitter) or Splitter(None)
         self.reasoning_tokens = 0
 
     def take(self, delta: Delta, last: bool) -> list[Part]:

@@ -37,13 +37,16 @@ def script(stories: Stories, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Has the model say a text, then end."""
     tokenizer, take = stories.model.tokenizer, Answer.take
 
-    def say(text: str) -> list[int]:
+    def say(text: str, free: bool = False) -> list[int]:
+        """``free``: then what it likes, in place of the end."""
         ids = tokenizer.encode(text, add_special=False)
         if tokenizer.decode(ids) != text:
             ids = ids[1:]
         assert tokenizer.decode(ids) == text and tokenizer.eos is not None
 
         def told(answer: Answer, sampled: Sampled) -> Piece:
+            if free and answer.generated >= len(ids):
+                return take(answer, sampled)
             return take(answer, replace(sampled, token=[*ids, tokenizer.eos][answer.generated]))
 
         monkeypatch.setattr(Answer, "take", told)
@@ -138,9 +141,31 @@ def test_several_answers_are_split_each(stories: Stories, script: Any) -> None:
     assert found["usage"]["completion_tokens_details"]["reasoning_tokens"] == 3 * once
 
 
-def test_what_satisfies_a_constraint_is_the_answer(stories: Stories) -> None:
-    asked = {"messages": CHAT, "chat_template_kwargs": {"enable_thinking": True}, "regex": "[0-9]{3}"}
-    message = stories.post("/v1/chat/completions", **asked)["choices"][0]["message"]
+def test_a_constraint_holds_the_answer_and_not_the_reasoning(stories: Stories, script: Any) -> None:
+    """A template has opened the block: the model thinks first, and cannot end there."""
+    thinks: dict[str, Any] = {"messages": CHAT, "chat_template_kwargs": {"enable_thinking": True}, "regex": "[0-9]{3}"}
+    script("Hm, a number.\n</think>", free=True)
+    for speculate in ("off", "ngram"):
+        choice = stories.post("/v1/chat/completions", **thinks, speculate=speculate)["choices"][0]
+        assert choice["message"]["reasoning_content"] == "Hm, a number." and choice["finish_reason"] == "stop"
+        assert len(choice["message"]["content"]) == 3 and choice["message"]["content"].isdecimal()
+    assert len(joined(stream(stories, **thinks), "content")) == 3
+    cut = stories.post("/v1/chat/completions", **thinks, max_tokens=4)["choices"][0]
+    assert cut["message"]["content"] == "" and cut["finish_reason"] == "length"
+    refused = stories.http.post("/v1/chat/completions", json={**thinks, "stop": ["number"]})
+    assert refused.status_code == 400 and "before the regular expression was complete" in refused.json()["error"]["message"]
+
+
+def test_reasoning_cannot_end_the_answer_that_is_held_to_something(stories: Stories) -> None:
+    asked = {"messages": CHAT, "chat_template_kwargs": {"enable_thinking": True}, "max_tokens": 5, "temperature": 0}
+    asked["logit_bias"] = {str(stories.model.tokenizer.eos): 100}
+    assert stories.post("/v1/chat/completions", **asked)["choices"][0]["finish_reason"] == "stop"
+    assert stories.post("/v1/chat/completions", **asked, regex="[0-9]{3}")["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("how", [{}, {"reasoning_format": "none", "chat_template_kwargs": {"enable_thinking": True}}])
+def test_elsewhere_a_constraint_holds_all_that_is_said(stories: Stories, how: dict[str, Any]) -> None:
+    message = stories.post("/v1/chat/completions", messages=CHAT, regex="[0-9]{3}", **how)["choices"][0]["message"]
     assert len(message["content"]) == 3 and "reasoning" not in message
 
 
