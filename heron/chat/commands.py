@@ -55,8 +55,9 @@ def run(terminal: Terminal, name: str, argument: str) -> None:
     """Raises RequestError for one that there is not, naming the nearest, and what the command raises."""
     known = COMMANDS.get(_ALSO.get(name, name))
     if known is None:
-        near = difflib.get_close_matches(name, [*COMMANDS, *_ALSO], 1)
-        hint = f"did you mean /{_ALSO.get(near[0], near[0])}?" if near else "/help lists those that there are"
+        begun = [each for each in COMMANDS if each.startswith(name)]
+        near = begun or [_ALSO.get(each, each) for each in difflib.get_close_matches(name, [*COMMANDS, *_ALSO], 1)]
+        hint = f"did you mean {' or '.join(f'/{each}' for each in near)}?" if near else "/help lists those that there are"
         raise RequestError(f"there is no /{name}; {hint}")
     known.run(terminal, argument)
 

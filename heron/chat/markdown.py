@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
 from rich.segment import Segment
 from rich.style import Style
 from rich.syntax import Syntax
+from rich.text import Text
 from rich.theme import Theme
 
 from heron.chat.blocks import block_starts
@@ -108,8 +108,8 @@ def _code(console: Console, block: Token, width: int) -> list[Line]:
 
 def thoughts(console: Console, text: str, width: int) -> list[Line]:
     """Reasoning: plain, dim, behind a bar."""
-    wrapped = [part for line in text.strip("\n").split("\n") for part in (textwrap.wrap(line, max(8, width - 2)) or [""])]
-    return [styled(console, _BAR + part, "dim") for part in wrapped]
+    lines = Text(text.strip("\n")).wrap(console, max(8, width - len(_BAR)))
+    return [styled(console, _BAR + line.plain.rstrip(), "dim") for line in lines]
 
 
 def styled(console: Console, text: str, style: str) -> Line:

@@ -187,3 +187,11 @@ def test_colours_come_where_the_terminal_has_them() -> None:
     assert thoughts(coloured, "a", 40)[0].text == "\x1b[2m│ a\x1b[0m"
     assert "\x1b[1m" in markdown(coloured, "**b**", 40)[0].text
     assert thoughts(console_for(file=io.StringIO(), color_system=None), "a", 40)[0].text == "│ a"
+
+
+def test_wide_characters_are_wrapped_by_their_columns() -> None:
+    console = console_for(file=io.StringIO())
+    for render in (thoughts, markdown):
+        found = render(console, "日本語の文章は空白なしに続く。" * 4, 40)
+        assert len(found) > 2 and all(line.cells <= 40 for line in found)
+        assert "".join(line.text.removeprefix("│ ") for line in found) == "日本語の文章は空白なしに続く。" * 4

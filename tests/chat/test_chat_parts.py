@@ -51,7 +51,10 @@ def test_what_a_command_is() -> None:
         assert commands.command_of(text) is None
 
 
-@pytest.mark.parametrize(("name", "hint"), [("sytem", "/system"), ("regenrate", "/regenerate"), ("hlep", "/help"), ("zzzz", "/help")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("sytem", "/system"), ("regenrate", "/regenerate"), ("hlep", "/help"), ("zzzz", "/help"), ("sta", "/stats"), ("ex", "/bye|/edit")],
+)
 def test_unknown_commands_name_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(RequestError, match=hint):
         commands.run(None, name, "")  # type: ignore[arg-type]
