@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is no
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Seconds until what is awaited must be there; it comes at once as a rule.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 READY = "/help lists commands"
 
