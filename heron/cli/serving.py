@@ -11,7 +11,7 @@ from heron import pocket
 from heron.cli.opening import locate
 from heron.errors import RequestError
 from heron.hub import cache
-from heron.hub.names import parse
+from heron.hub.names import Name, parse
 from heron.server.catalog import Catalog, Entry
 
 
@@ -44,7 +44,7 @@ def _here() -> list[Entry]:
     return found + [Entry((str(each.name),), each.path, each.name) for each in cache.models(cache.folder()) if each.path is not None]
 
 
-Named = list[tuple[str, str]]  # a name, and the model that it is for
+Named = list[tuple[str, Name | Path]]  # a name, and the model that it is for: on the hub, or its file
 
 
 def _by_model(aliases: Sequence[str], models: Sequence[str], there: Sequence[Entry]) -> Named:
@@ -63,7 +63,12 @@ def _by_model(aliases: Sequence[str], models: Sequence[str], there: Sequence[Ent
             raise RequestError(f"--alias {name}={model}: no such model is served; there are {_listed(there)}")
     if twice := [name for name, count in Counter(name for name, _ in named).items() if count > 1]:
         raise RequestError(f"--alias {twice[0]} is given twice")
-    return [(name, entry.name) for name, model in named if (entry := _find(model, models, there))]
+    return [(name, _key(entry)) for name, model in named if (entry := _find(model, models, there))]
+
+
+def _key(entry: Entry) -> Name | Path:
+    """What stays while a model is called otherwise, or pulled anew."""
+    return entry.hub or entry.path
 
 
 def _find(model: str, models: Sequence[str], there: Sequence[Entry]) -> Entry | None:
@@ -73,7 +78,7 @@ def _find(model: str, models: Sequence[str], there: Sequence[Entry]) -> Entry | 
 
 def _renamed(entries: Iterable[Entry], named: Named) -> list[Entry]:
     """Models by the names that are given for them, or else their own."""
-    return [replace(entry, names=tuple(name for name, of in named if of == entry.name) or entry.names) for entry in entries]
+    return [replace(entry, names=tuple(name for name, of in named if of == _key(entry)) or entry.names) for entry in entries]
 
 
 def _must_differ(entries: Sequence[Entry]) -> None:

@@ -11,8 +11,10 @@ from pydantic_core import PydanticCustomError
 
 from heron.errors import RequestError
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|[smhd])")
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_PART = re.compile(_NUMBER + r"(ms|[smhd]|)")
+_TIME = re.compile(f"-?({_NUMBER}(ms|[smhd]))+|-?{_NUMBER}")
 _WANTED = 'give a time such as "5m", "30s" or "1h30m", a number of seconds, or "forever"'
 
 
@@ -21,21 +23,15 @@ def seconds(text: str | float) -> float:
 
     Raises RequestError for what is no time.
     """
-    written = str(text).strip().lower()
-    if written in ("forever", "-1"):
-        return math.inf
-    negative, written = written.startswith("-"), written.removeprefix("-")
-    parts = _PART.findall(written)
-    if parts and "".join(number + unit for number, unit in parts) == written:
-        found = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if isinstance(text, (int, float)):
+        found = float(max(-1, min(text, 10**9)))
     else:
-        try:
-            found = float(written)
-        except ValueError:
-            raise RequestError(f"keep_alive is {text!r:.40}; {_WANTED}", param="keep_alive") from None
-        if not math.isfinite(found):
+        written = text.strip().lower().replace("forever", "-1")
+        parts = _PART.findall(written.removeprefix("-"))
+        if not _TIME.fullmatch(written):
             raise RequestError(f"keep_alive is {text!r:.40}; {_WANTED}", param="keep_alive")
-    return math.inf if negative and found else found
+        found = sum(float(number) * _UNITS[unit] for number, unit in parts) * (-1 if written.startswith("-") else 1)
+    return math.inf if found < 0 else found
 
 
 def _seconds(value: Any) -> float:

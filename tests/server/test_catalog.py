@@ -1,0 +1,158 @@
+"""What can be served, by which names, and what is known of it before it is loaded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from http_serving import serving_pool
+
+from heron import pocket
+from heron.backends.base import Options
+from heron.checkpoint.checkpoint import Checkpoint
+from heron.checkpoint.gguf_writer import write_gguf
+from heron.engine.engine import Engine
+from heron.errors import RequestError
+from heron.hub.names import Name
+from heron.server.catalog import Catalog, Entry
+from heron.server.facts import read_facts
+from heron.server.keep_alive import seconds
+from heron.server.pool import Pool
+from heron.server.room import Room, Sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("5m", 300),
+        ("30s", 30),
+        ("1h30m", 5400),
+        ("250ms", 0.25),
+        ("1.5h", 5400),
+        ("90", 90),
+        (90, 90),
+        (0.5, 0.5),
+        ("0", 0),
+        (0, 0),
+        ("-0", 0),
+        ("-1", math.inf),
+        (-1, math.inf),
+        (-(10**400), math.inf),
+        (10**400, 10**9),
+        ("-5m", math.inf),
+        ("forever", math.inf),
+    ],
+)
+def test_times(text: str | float, meant: float) -> None:
+    assert seconds(text) == meant
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5 m", "5m soon", "m", "5x", "nan", "inf", "1e999", "--1"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(RequestError, match="keep_alive is"):
+        seconds(text)
+
+
+def test_names_of_the_hub() -> None:
+    entries = [
+        Entry(("pocket",), Path("pocket.gguf")),
+        Entry(("Org/One-GGUF:Q4_K_M",), Path("a"), Name("Org/One-GGUF", "Q4_K_M")),
+        Entry(("Org/One-GGUF:Q8_0",), Path("b"), Name("Org/One-GGUF", "Q8_0")),
+        Entry(("mine",), Path("c"), Name("unsloth/Qwen3-0.6B-GGUF", "Q8_0")),
+    ]
+    catalog = Catalog(lambda: entries)
+    for name, path in (
+        ("pocket", "pocket.gguf"),
+        ("Org/One-GGUF:Q8_0", "b"),
+        ("org/one-gguf:q8_0", "b"),
+        ("Org/One-GGUF", "a"),
+        ("mine", "c"),
+        ("qwen3:0.6b", "c"),
+        ("https://huggingface.co/unsloth/Qwen3-0.6B-GGUF", "c"),
+    ):
+        found = catalog.find(name)
+        assert found is not None and found.path == Path(path), name
+    for name in ("Pocket", "Org/One-GGUF:Q2_K", "Org/Two", "qwen3:9999b", "", "../pocket.gguf", "qwen3:0.6b:Q4_0"):
+        assert catalog.find(name) is None, name
+
+
+def encoder(path: Path) -> Path:
+    """A bidirectional model of random weights, which gives vectors alone."""
+    import numpy as np
+
+    random = np.random.default_rng(3)
+
+    def made(*shape: int) -> np.ndarray:
+        return random.normal(0, 0.1, shape).astype(np.float32)
+
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{letter}" for letter in "abcdefgh")]
+    tensors = {"token_embd.weight": made(len(tokens), 32), "position_embd.weight": made(64, 32), "token_types.weight": made(2, 32)}
+    shapes = {"attn_q": (32, 32), "attn_k": (32, 32), "attn_v": (32, 32), "attn_output": (32, 32), "ffn_up": (64, 32), "ffn_down": (32, 64)}
+    for name, shape in shapes.items():
+        tensors |= {f"blk.0.{name}.weight": made(*shape), f"blk.0.{name}.bias": made(shape[0])}
+    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
+        tensors |= {f"{name}.weight": 1 + made(32), f"{name}.bias": made(32)}
+    keys = {"context_length": 64, "embedding_length": 32, "block_count": 1, "feed_forward_length": 64, "attention.head_count": 4}
+    keys |= {"attention.layer_norm_epsilon": 1e-12, "attention.causal": False, "pooling_type": 1}
+    metadata = {"general.architecture": "bert", "general.name": "tiny", **{f"bert.{key}": value for key, value in keys.items()}}
+    metadata |= {"tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": [3] * 5 + [1] * 8}
+    metadata |= {"tokenizer.ggml.padding_token_id": 0, "tokenizer.ggml.unknown_token_id": 1, "tokenizer.ggml.cls_token_id": 2}
+    write_gguf(path, metadata | {"tokenizer.ggml.seperator_token_id": 3, "tokenizer.ggml.mask_token_id": 4}, tensors)
+    return path
+
+
+def test_what_models_can_do_by_their_files(tmp_path: Path) -> None:
+    assert read_facts(pocket.path()).capabilities == ("chat", "completion", "embeddings")
+    with Checkpoint(pocket.path()) as checkpoint:
+        plain = {key: value for key, value in checkpoint.metadata.items() if key != "tokenizer.chat_template"}
+        tokens = [f"<{at}>" for at, _ in enumerate(plain["tokenizer.ggml.tokens"])]
+        write_gguf(tmp_path / "mute.gguf", plain | {"tokenizer.ggml.tokens": tokens}, checkpoint.tensors)
+        tokens[-3:] = ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]
+        write_gguf(tmp_path / "fills.gguf", plain | {"tokenizer.ggml.tokens": tokens}, checkpoint.tensors)
+    assert read_facts(tmp_path / "mute.gguf").capabilities == ("completion", "embeddings")
+    assert read_facts(tmp_path / "fills.gguf").capabilities == ("completion", "embeddings", "infill")
+    found = read_facts(encoder(tmp_path / "encoder.gguf"))
+    assert (found.architecture, found.capabilities, found.context_length) == ("bert", ("embeddings",), 64)
+
+
+def test_a_model_of_vectors_is_not_loaded_for_a_chat(tmp_path: Path) -> None:
+    only = Entry(("vectors",), encoder(tmp_path / "encoder.gguf"))
+
+    def load(entry: Entry, sizes: Sizes) -> Engine:
+        raise AssertionError("it is loaded")
+
+    with serving_pool(Pool(Catalog(lambda: [only]), load)) as served:
+        for path, body in (
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "stream": True}),
+            ("/v1/completions", {"prompt": "a"}),
+            ("/completion", {"prompt": "a"}),
+            ("/infill", {"input_prefix": "a", "input_suffix": "b"}),
+        ):
+            refused = served.post(path, json=body | {"model": "vectors"})
+            error = refused.json()["error"]
+            assert (refused.status_code, error["param"], error["code"]) == (400, "model", "unsupported")
+            assert "gives vectors and no text" in error["message"]
+
+
+def test_files_are_read_once_until_they_change(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(pocket.path().read_bytes())
+    entry = Entry(("m",), path)
+    catalog = Catalog(lambda: [entry])
+    assert catalog.facts(entry) is not None and catalog.facts(entry) is catalog.facts(entry)
+    path.write_bytes(b"GGUF")
+    assert catalog.facts(entry) is None
+    path.unlink()
+    assert catalog.facts(entry) is None
+
+
+def test_a_cache_is_as_large_as_its_room_allows() -> None:
+    need = Room(max_seqs=4, options=Options(threads=1)).foretell(Entry(("m",), pocket.path()))
+    assert need is not None
+    context = need.told.model.context_length
+    roomy = need.sizes(1 << 40)
+    assert roomy == Sizes(0, 4 * context)
+    assert need.least == need.bytes(4 * context, context)  # of this model 16384 tokens are more than four contexts
+    asked = Room(max_seqs=4, options=Options(threads=1), asked=Sizes(100, 300)).foretell(Entry(("m",), pocket.path()))
+    assert asked is not None and asked.sizes(1 << 40) == Sizes(100, 300) and asked.least < need.least
