@@ -14,7 +14,7 @@ const TRIES = 8
 const WAITS = [1, 2, 4, 8, 15]
 
 /** Milliseconds between one writing down of what came so far and the next. */
-const KEEP = 2000
+const KEEP = 1000
 
 /** Send a question in the open conversation; one begins where none is open. */
 export function send(text: string): void {

@@ -47,7 +47,7 @@ export function change(id: string, how: (conversation: Conversation) => Conversa
 export function put(conversation: Conversation): void {
   conversations.update((all) => new Map(all).set(conversation.id, conversation))
   unwritten.add(conversation.id)
-  timer ||= window.setTimeout(writeDown, 200)
+  timer ||= window.setTimeout(writeDown)
 }
 
 /** Delete one, and say how to have it back. */

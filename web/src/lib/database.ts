@@ -24,8 +24,9 @@ function database(): Promise<IDBDatabase> {
 
 /** What `work` asked for, once it is safely written. Rejects where there is no room, or no storage at all. */
 async function transact<T>(mode: IDBTransactionMode, work: (table: IDBObjectStore) => IDBRequest<T>): Promise<T> {
-  const transaction = (await database()).transaction(TABLE, mode)
+  const transaction = (await database()).transaction(TABLE, mode, { durability: 'relaxed' })
   const request = work(transaction.objectStore(TABLE))
+  transaction.commit?.() // now: a page that goes away does not get to do it later
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve(request.result)
     transaction.onabort = () => reject(transaction.error ?? request.error)

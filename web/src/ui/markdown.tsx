@@ -118,7 +118,7 @@ function inlineOne(token: Token, depth: number): ReactNode | null {
     case 'del':
       return <del>{inline(token.tokens, depth)}</del>
     case 'codespan':
-      return <code>{(token as Tokens.Codespan).text}</code>
+      return <code className={token.raw.length < 32 ? 'whole' : undefined}>{(token as Tokens.Codespan).text}</code>
     case 'br':
       return <br />
     case 'link':

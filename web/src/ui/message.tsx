@@ -185,11 +185,11 @@ function Ended({ conversation, message, versions }: Props): ReactNode {
       {ending === 'length' && <p className="aside">{SAID.length}</p>}
       {ending === 'stopped' && <p className="aside">{SAID.stopped}</p>}
       <div className="actions">
+        {message.figures && <FiguresLine figures={message.figures} model={message.model} />}
         <Pager conversation={conversation} message={message} versions={versions} />
         {message.content && <CopyButton text={message.content} label="Copy answer" />}
         <IconButton icon="again" label="Another answer" keys="R" data-again onClick={again} />
         <IconButton icon="fork" label="Go on in a new chat from here" onClick={() => fork(here(conversation), message)} />
-        {message.figures && <FiguresLine figures={message.figures} model={message.model} />}
       </div>
     </>
   )

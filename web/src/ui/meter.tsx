@@ -19,7 +19,6 @@ export function Meter({ conversation, model, open }: { conversation: Conversatio
       type="button"
       className={`meter${used > 0.9 * length ? ' full' : ''}`}
       aria-expanded={open}
-      aria-label={`${words}. Inspect the prompt`}
       title={`${words}${cached ? `; ${count(cached)} of the last prompt came from the prefix cache` : ''}. Click to inspect.`}
       onClick={() => toggle('inspector')}
     >
@@ -27,7 +26,8 @@ export function Meter({ conversation, model, open }: { conversation: Conversatio
         <span className="meter-used" style={{ width: of(used) }} />
         <span className="meter-cached" style={{ width: of(cached) }} />
       </span>
-      <span className="meter-words">{used ? `${short(used)} / ${short(length)}` : `${short(length)} context`}</span>
+      <span className="unseen">{words}. Inspect the prompt.</span>
+      <span className="meter-words" aria-hidden="true">{used ? `${short(used)} / ${short(length)}` : `${short(length)} context`}</span>
     </button>
   )
 }

@@ -21,11 +21,11 @@ interface Field {
 
 const FIELDS: Field[] = [
   { name: 'temperature', label: 'Temperature', about: '0 takes the likeliest token', min: 0, max: 2, step: 0.05, slides: true },
-  { name: 'top_p', label: 'Top p', about: 'of the likeliest tokens that add up to p', min: 0, max: 1, step: 0.01, slides: true },
-  { name: 'min_p', label: 'Min p', about: 'at least so likely, beside the likeliest', min: 0, max: 1, step: 0.01, slides: true },
+  { name: 'top_p', label: 'Top p', about: 'the likeliest that add up to p', min: 0, max: 1, step: 0.01, slides: true },
+  { name: 'min_p', label: 'Min p', about: 'relative to the likeliest', min: 0, max: 1, step: 0.01, slides: true },
   { name: 'repeat_penalty', label: 'Repeat penalty', about: '1 is none', min: 0.5, max: 2, step: 0.01, slides: true },
   { name: 'top_k', label: 'Top k', about: '0 is all', min: 0, max: 100_000, step: 1 },
-  { name: 'max_tokens', label: 'Longest answer', about: 'in tokens', min: 1, max: 10_000_000, step: 1 },
+  { name: 'max_tokens', label: 'Max tokens', about: 'of an answer', min: 1, max: 10_000_000, step: 1 },
   { name: 'seed', label: 'Seed', about: 'repeats an answer', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
 ]
 
@@ -38,7 +38,7 @@ export function SettingsPanel({ conversation }: { conversation: Conversation }):
       return { ...one, settings: next }
     })
   return (
-    <Panel title="Settings" note="Of this conversation. Empty: as the server has it.">
+    <Panel title="Settings" note="Of this conversation. What is empty is as the server has it.">
       <label className="field tall">
         <span>System prompt</span>
         <textarea rows={5} value={settings.system ?? ''} placeholder="None" onChange={(event) => set({ system: event.target.value || undefined })} />
@@ -112,7 +112,7 @@ function NumberInput({ field: { min, max, step, label }, value, set }: Input): R
       max={max}
       step={step}
       value={value ?? ''}
-      placeholder="server’s"
+      placeholder="auto"
       onChange={(event) => {
         const number = event.target.valueAsNumber
         set(Number.isFinite(number) ? Math.min(max, Math.max(min, number)) : undefined)
