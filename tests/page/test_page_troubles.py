@@ -101,7 +101,7 @@ def test_leaving_in_the_midst_keeps_what_came(page: Page, fake: Fake) -> None:
 
     def endless(body: dict[str, Any]) -> Iterator[Any]:
         yield delta(content="The beginning")
-        gate.wait(LONGEST)
+        gate.wait(30)
 
     fake.answer = endless
     go(page, fake.url)

@@ -26,12 +26,16 @@ interface Chunk {
   usage?: { prompt_tokens: number; completion_tokens: number; prompt_tokens_details?: { cached_tokens?: number } } | null
 }
 
+/** Arrivals that tell a speed. Of fewer, as where something between holds an answer back, only the whole time means anything. */
+const FEWEST = 4
+
 /** An answer as it comes. Times are `performance.now()`. */
 export class Completion {
   content = ''
   reasoning = ''
   finish: string | null = null
   #pieces = 0
+  #arrivals = 0
   #asked = 0
   #first = 0
   #last = 0
@@ -65,7 +69,9 @@ export class Completion {
     const text = choice?.delta?.content ?? ''
     const thought = choice?.delta?.reasoning_content ?? choice?.delta?.reasoning ?? ''
     if (!text && !thought) return false
-    this.#last = performance.now()
+    const now = performance.now()
+    if (now - this.#last > 1) this.#arrivals += 1
+    this.#last = now
     this.#first ||= this.#last
     if (text) this.#answered ||= this.#last
     this.#pieces += 1
@@ -83,7 +89,7 @@ export class Completion {
     }
     if (this.#first) {
       found.first = (this.#first - this.#asked) / 1000
-      found.seconds = (this.#last - this.#first) / 1000
+      if (this.#arrivals >= FEWEST) found.seconds = (this.#last - this.#first) / 1000
     }
     return found
   }

@@ -12,7 +12,7 @@ export interface Figures {
   cachedTokens?: number
   /** From the question to the first piece. */
   first?: number
-  /** From the first piece to the last. */
+  /** From the first piece to the last, where they did not come all at once. */
   seconds?: number
 }
 

@@ -5,7 +5,7 @@ import type { Figures } from '../lib/types'
 
 export function FiguresLine({ figures, model }: { figures: Figures; model?: string | undefined }): ReactNode {
   const { tokens, counted, first, seconds: took, promptTokens, cachedTokens } = figures
-  const rate = took && tokens > 1 ? (tokens - 1) / took : null
+  const rate = took && tokens > 1 ? (tokens - 1) / took : first ? tokens / first : null
   return (
     <dl className="figures">
       {model && <Figure name="Model" value={model} />}

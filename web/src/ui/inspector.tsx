@@ -31,7 +31,7 @@ export function Inspector({ conversation, model }: { conversation: Conversation;
   const { seen, failure } = useInspected(conversation, model?.id)
   const [view, setView] = useState<'text' | 'tokens'>('text')
   return (
-    <Panel title="Prompt inspector" className="inspector" note="What the model reads when the next question is sent.">
+    <Panel title="Prompt inspector" className="inspector" note="What the model will read next.">
       {failure && <p className="trouble">{failure}</p>}
       {seen && (
         <>
