@@ -51,7 +51,17 @@ async function look(): Promise<void> {
 
 /** Nobody reads a page that is hidden; what runs there notices by itself when the server goes. */
 function again(): void {
-  if (!document.hidden) void refresh()
+  if (document.hidden) return
+  const { status, models } = server.get()
+  if (status !== 'up' || models.some((model) => model.status === 'loading')) return void refresh()
+  // While all is well, by what no log has a line for.
+  ask('/health').then(
+    () => {
+      clearTimeout(timer)
+      timer = window.setTimeout(again, LOOK)
+    },
+    () => void refresh(),
+  )
 }
 
 function statusOf(error: unknown): Status {
