@@ -46,7 +46,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody, "desc
 RESPONSES[400]["content"] = {"application/json": {"example": _EXAMPLE}}
 
 DESCRIPTION = """
-The APIs that clients of language models speak already, over one model. Point any OpenAI client at `/v1`.
+The APIs that clients of language models speak already, over the models that this server has. Point any OpenAI client at `/v1`.
 
 With keys (`heron serve --api-key`), send one as `Authorization: Bearer KEY` or as `x-api-key: KEY`.
 Every response has an `x-request-id`; give one of your own, and it is used.
