@@ -14,8 +14,9 @@ from rich.table import Table
 from heron import __version__
 from heron.cli.info import human_bytes, human_count, printable, summarize
 from heron.cli.opening import open_model
+from heron.cli.options import KVDtype, Repack, placing, with_options
 from heron.cli.prompt import note
-from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
+from heron.cli.where import CudaGraphs
 from heron.engine.bench import Bench, machine
 from heron.errors import RequestError
 
@@ -23,23 +24,21 @@ from heron.errors import RequestError
 ABOUT = ("path", "architecture", "name", "parameters", "bytes", "formats")
 
 
+@with_options(where=placing)
 def bench(
     model: Annotated[
         str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
     ] = None,
+    *,
     threads: Annotated[str | None, typer.Option(metavar="N,...", help="CPU threads; the physical cores it may use if left out.")] = None,
     prompt: Annotated[str, typer.Option("-p", "--prompt", metavar="N,...", help="Tokens of a prompt; 0: decode after none.")] = "512",
     generate: Annotated[str, typer.Option("-n", "--generate", metavar="N,...", help="Tokens to decode; 0: prefill alone.")] = "32",
     batch: Annotated[str, typer.Option("-b", "--batch", metavar="N,...", help="Sequences at a time.")] = "1",
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", help="Times that each is measured.")] = 3,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
-    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
-    repack: Annotated[bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file.")] = True,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    gpu: Gpu = None,
-    gpu_layers: GpuLayers = None,
-    cuda_device: CudaDevice = 0,
+    kv_dtype: KVDtype = "f16",
+    repack: Repack = True,
+    where: dict[str, Any],
     cuda_graphs: CudaGraphs = True,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -67,9 +66,8 @@ def bench(
     with _bar() as bar:
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
-            where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": wanted}
-            where |= {"cuda_device_id": cuda_device, "cuda_graphs": cuda_graphs}
-            loaded = open_model(model, **where, ctx_size=ctx_size, kv_dtype=kv_dtype, repack=repack)
+            held = {"threads": wanted, "ctx_size": ctx_size, "kv_dtype": kv_dtype, "repack": repack, "cuda_graphs": cuda_graphs}
+            loaded = open_model(model, **where, **held)
             try:
                 if loaded.is_encoder and any(counts):
                     note("this model generates nothing: its prefill alone is measured")

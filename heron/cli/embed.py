@@ -16,18 +16,20 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from heron.cli.opening import open_model
+from heron.cli.options import Threads, placing, with_options
 from heron.cli.prompt import read_texts
-from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.errors import RequestError
 
 Rows = Iterable[NDArray[np.float32]]
 
 
+@with_options(where=placing)
 def embed(
     model: Annotated[
         str | None, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; the pocket model if left out.")
     ] = None,
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="The texts.", show_default=False)] = None,
+    *,
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Read texts from a file, one in each line.")] = None,
     pooling: Annotated[str | None, typer.Option(help="mean, cls or last; the model's own if left out.")] = None,
     normalize: Annotated[bool, typer.Option("--normalize/--no-normalize", help="Give vectors of length 1.")] = True,
@@ -36,12 +38,8 @@ def embed(
     form: Annotated[str, typer.Option("--format", help="text (numbers, a line each), json, jsonl or npy.")] = "text",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Longest text in tokens; 0: the model's own.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    gpu: Gpu = None,
-    gpu_layers: GpuLayers = None,
-    cuda_device: CudaDevice = 0,
+    threads: Threads = None,
+    where: dict[str, Any],
 ) -> None:
     """Turn texts into vectors.
 
@@ -58,7 +56,6 @@ def embed(
     if form == "npy" and output is None:
         raise RequestError("npy is no text: name a file to write it to with -o")
     given = read_texts(texts or [], file)
-    where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
     loaded = open_model(model, **where, threads=threads, ctx_size=ctx_size)
     try:
         prompts = loaded.embedder.encode(given, truncate)

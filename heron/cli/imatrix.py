@@ -9,26 +9,24 @@ import typer
 
 from heron.checkpoint.imatrix import ImportanceMatrix, write_imatrix
 from heron.cli.opening import open_model
+from heron.cli.options import Threads, placing, with_options
 from heron.cli.prompt import note
 from heron.cli.reading import read_corpus, reading_bar
-from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.evaluate.imatrix import collect
 from heron.evaluate.windows import WINDOW, windows
 from heron.graph.passes.observe import observe
 
 
+@with_options(where=placing)
 def imatrix(
     model: Annotated[str, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME; best the unquantized model.")],
     text: Annotated[list[Path], typer.Argument(help="Files of UTF-8 text of the kind that the model will see.")],
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("imatrix.gguf"),
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Tokens of a window.")] = WINDOW,
     chunks: Annotated[int | None, typer.Option(help="Read so many windows at most.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    gpu: Gpu = None,
-    gpu_layers: GpuLayers = None,
-    cuda_device: CudaDevice = 0,
+    threads: Threads = None,
+    where: dict[str, Any],
 ) -> None:
     """Read texts with a model, and write how much each column of its matrices matters: an importance matrix.
 
@@ -40,7 +38,6 @@ def imatrix(
     heron quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M --imatrix model.imatrix.gguf
     """
     corpus = read_corpus(text)
-    where: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
     loaded = open_model(model, **where, threads=threads, ctx_size=ctx_size, rewrite=observe)
     try:
         parts = windows(loaded, corpus, ctx_size, chunks)

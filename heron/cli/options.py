@@ -20,19 +20,22 @@ from heron.engine.sampling import SamplingParams
 _DEFAULTS = SamplingParams()
 
 
-def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """In place of each parameter that is named, the command has the options of a group; it gets what the group makes of them."""
+def with_options(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """In place of each parameter that is named, the command has the options of a group, and it gets what the group makes of them.
 
-    def combine(command: Callable[..., None]) -> Callable[..., None]:
+    Groups may be made of groups.
+    """
+
+    def combine(command: Callable[..., Any]) -> Callable[..., Any]:
         parameters: list[inspect.Parameter] = []
         for parameter in _parameters(command):
             parameters += _parameters(groups[parameter.name]) if parameter.name in groups else [parameter]
 
         @functools.wraps(command)
-        def combined(**given: Any) -> None:
+        def combined(**given: Any) -> Any:
             for name, group in groups.items():
                 given[name] = group(**{each.name: given.pop(each.name) for each in _parameters(group)})
-            command(**given)
+            return command(**given)
 
         combined.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         combined.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -89,31 +92,36 @@ def sampling(
     )
 
 
-def loading(
-    ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context in tokens; 0: the model's own.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
+def placing(
     backend: Backend = "auto",
     device: Device = "auto",
     gpu: Gpu = None,
     gpu_layers: GpuLayers = None,
     cuda_device: CudaDevice = 0,
+) -> dict[str, Any]:
+    """Where a model is computed, as ``open_model`` takes it."""
+    return {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
+
+
+Threads = Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")]
+KVDtype = Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")]
+Repack = Annotated[
+    bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
+]
+
+
+@with_options(where=placing)
+def loading(
+    *,
+    ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", min=0, help="Context in tokens; 0: the model's own.")] = 0,
+    threads: Threads = None,
+    where: dict[str, Any],
     cuda_graphs: CudaGraphs = True,
-    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
+    kv_dtype: KVDtype = "f16",
     mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
-    repack: Annotated[
-        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
-    ] = True,
+    repack: Repack = True,
     mlock: Annotated[bool, typer.Option("--mlock", help="Keep the weights in memory, never swapped out.")] = False,
 ) -> dict[str, Any]:
     """Where a model is computed, and how it is held: what ``open_model`` takes."""
-    where = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "cuda_device_id": cuda_device}
-    return {
-        **where,
-        "cuda_graphs": cuda_graphs,
-        "threads": threads,
-        "ctx_size": ctx_size,
-        "kv_dtype": kv_dtype,
-        "mmap": mmap,
-        "repack": repack,
-        "mlock": mlock,
-    }
+    held = {"ctx_size": ctx_size, "threads": threads, "cuda_graphs": cuda_graphs, "kv_dtype": kv_dtype}
+    return {**where, **held, "mmap": mmap, "repack": repack, "mlock": mlock}

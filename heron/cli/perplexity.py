@@ -12,26 +12,24 @@ from rich.table import Table
 
 from heron.cli.info import printable
 from heron.cli.opening import open_model
+from heron.cli.options import KVDtype, Threads, placing, with_options
 from heron.cli.reading import read_corpus, reading_bar
-from heron.cli.where import Backend, CudaDevice, Device, Gpu, GpuLayers
 from heron.evaluate.perplexity import Measured, measure
 from heron.evaluate.windows import WINDOW, windows
 
 
+@with_options(where=placing)
 def perplexity(
     model: Annotated[str, typer.Argument(help="A GGUF file, a folder with safetensors, or ORG/NAME.")],
     text: Annotated[list[Path], typer.Argument(help="Files of UTF-8 text.")],
+    *,
     kl_base: Annotated[str | None, typer.Option(help="A reference (the unquantized model, say) to compare every prediction with.")] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Tokens of a window; its second half is predicted.")] = WINDOW,
     chunks: Annotated[int | None, typer.Option(help="Read so many windows at most.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
+    threads: Threads = None,
+    kv_dtype: KVDtype = "f16",
     activations: Annotated[str, typer.Option(help="In products with quantized weights: int8, or f32 (exact, slower).")] = "int8",
-    backend: Backend = "auto",
-    device: Device = "auto",
-    gpu: Gpu = None,
-    gpu_layers: GpuLayers = None,
-    cuda_device: CudaDevice = 0,
+    where: dict[str, Any],
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how well a model predicts texts, so that a quantization can be chosen by what it loses.
@@ -46,8 +44,7 @@ def perplexity(
     heron perplexity model.gguf text.txt --chunks 20 --json
     """
     corpus = read_corpus(text)
-    options: dict[str, Any] = {"backend": backend, "device": device, "gpu": gpu, "gpu_layers": gpu_layers, "threads": threads}
-    options |= {"cuda_device_id": cuda_device, "ctx_size": ctx_size, "kv_dtype": kv_dtype, "activations": activations}
+    options = {**where, "threads": threads, "ctx_size": ctx_size, "kv_dtype": kv_dtype, "activations": activations}
     loaded = open_model(model, **options)
     base = None
     try:

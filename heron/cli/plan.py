@@ -15,6 +15,7 @@ from heron.backends.base import Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.cli.info import human_bytes, human_count, printable
 from heron.cli.opening import locate
+from heron.cli.options import KVDtype, Repack, Threads
 from heron.engine.forecast import DECODE_SHARE, PREFILL_SHARE, Forecast, forecast, on_gpus
 from heron.engine.limits import machine_limits
 from heron.engine.memory import available_bytes, resident_bytes
@@ -31,9 +32,9 @@ def plan(
     ] = None,
     ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", help="Context of a sequence; 0: the model's own.")] = 0,
     sequences: Annotated[int, typer.Option("-s", "--sequences", help="Sequences beside each other.")] = 1,
-    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
-    repack: Annotated[bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file.")] = True,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
+    kv_dtype: KVDtype = "f16",
+    repack: Repack = True,
+    threads: Threads = None,
     measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Time this machine's memory, for the speeds.")] = True,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from heron.cli.opening import open_model
-from heron.cli.where import Backend, CudaDevice, CudaGraphs, Device, Gpu, GpuLayers
+from heron.cli.options import loading, with_options
 from heron.config import DEFAULTS
 from heron.engine.sampling import SamplingParams
 from heron.engine.speculate import DRAFT_TOKENS
@@ -19,11 +19,13 @@ from heron.errors import RequestError
 from heron.server.settings import Limits, Settings
 
 
+@with_options(how=loading)
 def serve(
     model: Annotated[
         list[str] | None,
         typer.Argument(help="GGUF files, folders with safetensors, or ORG/NAME; every model that is here if left out."),
     ] = None,
+    *,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all of this machine, give keys too.")] = DEFAULTS["server.host"],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULTS["server.port"],
     alias: Annotated[
@@ -42,14 +44,12 @@ def serve(
     max_models: Annotated[int, typer.Option(min=0, help="Models that are in memory at once; 0: as many as fit.")] = DEFAULTS[
         "server.max_models"
     ],
-    ctx_size: Annotated[int, typer.Option("-c", "--ctx-size", min=0, help="Context of a request in tokens; 0: the model's own.")] = 0,
     max_seqs: Annotated[
         int, typer.Option("-np", "--parallel", "--max-seqs", min=1, help="Requests that are computed at once; others wait.")
     ] = DEFAULTS["inference.max_batch_size"],
     kv_cache_size: Annotated[
         int, typer.Option(min=0, help="Tokens that the KV cache holds, of all requests together; 0: whole contexts, as memory allows.")
     ] = 0,
-    kv_dtype: Annotated[str, typer.Option(help="How keys and values are kept: f16, f32 or q8_0.")] = "f16",
     prefix_cache: Annotated[
         bool, typer.Option("--prefix-cache/--no-prefix-cache", help="Compute what prompts begin with in common once.")
     ] = True,
@@ -70,18 +70,7 @@ def serve(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Refuse a model whose answers could differ, in a bit, by what is computed beside them.")
     ] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads; the physical cores it may use if left out.")] = None,
-    backend: Backend = "auto",
-    device: Device = "auto",
-    gpu: Gpu = None,
-    gpu_layers: GpuLayers = None,
-    cuda_device: CudaDevice = 0,
-    cuda_graphs: CudaGraphs = True,
-    mmap: Annotated[bool, typer.Option("--mmap/--no-mmap", help="Map the model's files, or read them.")] = True,
-    repack: Annotated[
-        bool, typer.Option("--repack/--no-repack", help="Lay weights out for this CPU, or use them in the file: less memory, slower.")
-    ] = True,
-    mlock: Annotated[bool, typer.Option("--mlock", help="Keep the weights in memory, never swapped out.")] = False,
+    how: dict[str, Any],
     api_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,11 +150,9 @@ def serve(
 
     def load(entry: Entry, sizes: Sizes) -> Engine:
         logs.event(logger, logging.INFO, "loading the model", model=entry.name, path=str(entry.path))
-        alike: dict[str, Any] = {"say": logger.warning, "backend": backend, "device": device, "gpu": gpu, "threads": threads}
-        alike["cuda_device_id"] = cuda_device
-        alike |= {"ctx_size": sizes.ctx_size, "kv_dtype": kv_dtype, "cuda_graphs": cuda_graphs}
-        loaded = open_model(str(entry.path), gpu_layers=gpu_layers, mmap=mmap, repack=repack, mlock=mlock, **alike)
-        guessing = open_model(draft_model, **alike) if draft_model else None
+        sized = {**how, "say": logger.warning, "ctx_size": sizes.ctx_size}
+        loaded = open_model(str(entry.path), **sized)
+        guessing = open_model(draft_model, **{**sized, "gpu_layers": None}) if draft_model else None
         try:
             engine = Engine(
                 loaded,
@@ -190,8 +177,8 @@ def serve(
         if log_format == "plain":
             print(banner(state, url), flush=True)
 
-    foretold = None if one and not max_memory else Options(kv_dtype, threads=threads, repack=repack, mlock=mlock, cuda_graphs=cuda_graphs)
-    where = Where(backend, device, gpu, gpu_layers, cuda_device)
-    room = Room(max_models, int(max_memory * 2**30), max_seqs, Sizes(ctx_size, kv_cache_size), where, foretold)
+    foretold = None if one and not max_memory else Options(**{name: how[name] for name in Options.__dataclass_fields__ if name in how})
+    where = Where(*(how[name] for name in ("backend", "device", "gpu", "gpu_layers", "cuda_device_id")))
+    room = Room(max_models, int(max_memory * 2**30), max_seqs, Sizes(how["ctx_size"], kv_cache_size), where, foretold)
     state = ServerState(settings, Pool(catalog, load, room, keep_alive=stays, queue=max_queue))
     running.serve(state, sockets, ready)
