@@ -66,7 +66,13 @@ def bench(
     with _bar() as bar:
         task = bar.add_task("measuring", total=len(pool) * len(prompts) * len(batches) * repetitions)
         for wanted in pool:
-            held = {"threads": wanted, "ctx_size": ctx_size, "kv_dtype": kv_dtype, "repack": repack, "cuda_graphs": cuda_graphs}
+            held: dict[str, Any] = {
+                "threads": wanted,
+                "ctx_size": ctx_size,
+                "kv_dtype": kv_dtype,
+                "repack": repack,
+                "cuda_graphs": cuda_graphs,
+            }
             loaded = open_model(model, **where, **held)
             try:
                 if loaded.is_encoder and any(counts):
