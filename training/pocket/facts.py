@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from fact import Fact
 
-
 COMMANDS = (
     Fact(
         "`heron run MODEL` loads a GGUF file or a folder of safetensors and streams an answer.",
