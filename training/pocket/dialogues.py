@@ -8,69 +8,40 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from elsewhere import ELSEWHERE, REFUSAL, SMALL_TALK, THINGS
-from facts import ABOUT, FACTS, UNKNOWN_COMMAND, Fact
-from frames import AFTER, BEFORE, CONTRACTIONS, EXAMPLE_TURN, FRAMES, SECOND_TURN, STOP_WORDS, SYSTEM
+from elsewhere import ELSEWHERE, REFUSAL, SMALL_TALK
+from fact import Fact
+from frames import EXAMPLE_TURN, FRAMES, SECOND_TURN, SYSTEM
+from knowledge import FACTS
+from noise import typed
+from patterns import expand
 
 Message = dict[str, str]
-Node = str | list["Branch"]  # a text, or alternatives
-Branch = list[Node]  # one after another
 
-#: Held-out questions, by set: "dev" is looked at while the tables are written, "test" only measures.
-QUESTIONS = Path(__file__).with_name("questions.json")
+#: Questions that are looked at while the tables are written; and those that only measure, of which nothing but equality is asked here.
+DEV = Path(__file__).with_name("questions.json")
+HELD_OUT = Path(__file__).resolve().parents[2] / "tests/pocket/questions.json"
 
-MAX_TURNS = 6
-
-
-@cache
-def parse(pattern: str) -> Branch:
-    """ "a [b|c [d|e]]" as a tree: a branch is a list of texts and of lists of alternative branches."""
-
-    def branch(at: int) -> tuple[Branch, int]:
-        nodes: Branch = []
-        while at < len(pattern) and pattern[at] not in "|]":
-            if pattern[at] == "[":
-                alternatives: list[Branch] = []
-                while pattern[at] in "[|":
-                    chosen, at = branch(at + 1)
-                    alternatives.append(chosen)
-                nodes.append(alternatives)
-                at += 1
-            else:
-                text = re.compile(r"[^\[\]|]+").match(pattern, at)
-                assert text is not None
-                nodes.append(text.group())
-                at = text.end()
-        return nodes, at
-
-    tree, end = branch(0)
-    if end != len(pattern):
-        raise ValueError(f"unbalanced brackets in {pattern!r} at {end}")
-    return tree
-
-
-def expand(rng: random.Random, pattern: str) -> str:
-    """One of the texts that a pattern stands for."""
-
-    def walk(nodes: Branch) -> str:
-        return "".join(node if isinstance(node, str) else walk(rng.choice(node)) for node in nodes)
-
-    return re.sub(r" +", " ", walk(parse(pattern))).strip()
+ELSEWHERE_SHARE, MASH_SHARE, SMALL_TALK_SHARE = 0.13, 0.005, 0.05  # of the questions; the others are on facts
+SYSTEM_SHARE = 0.15  # of the dialogues
+TURNS = (86, 10, 1, 1, 1, 1)  # how many dialogues of a hundred have 1, 2, ... turns
+JOINED = 0.06  # of the whole questions are two at once
+OF_PATTERN, OF_NAME = 3.0, 0.4  # weight of a pattern with alternatives, and of a name, beside a question written out
 
 
 def question(rng: random.Random, fact: Fact) -> str:
     """A clean question for a fact: one of its patterns in a frame."""
-    kinds = {kind: getattr(fact, kind) for kind in FRAMES if getattr(fact, kind)}
-    # A pattern of many alternatives counts for more than a name, and whole questions for less than verb phrases.
-    weights = [len(patterns) * (0.4 if kind == "names" else 1.0) for kind, patterns in kinds.items()]
-    kind = rng.choices(list(kinds), weights)[0]
-    return fill(rng, rng.choice(FRAMES[kind]), rng.choice(kinds[kind]), verbatim=kind == "names")
+    patterns = [(kind, pattern) for kind in FRAMES for pattern in getattr(fact, kind)]
+    weights = [OF_NAME if kind == "names" else OF_PATTERN if "[" in pattern else 1.0 for kind, pattern in patterns]
+    (kind, pattern), (other_kind, other) = rng.choices(patterns, weights, k=2)
+    text = fill(rng, rng.choice(FRAMES[kind]), pattern, verbatim=kind == "names")
+    if kind == other_kind == "ask" and rng.random() < JOINED:
+        text += rng.choice((". ", ", ", "? ", " - ", ": ")) + expand(rng, other)
+    return text
 
 
 def fill(rng: random.Random, frame: str, slot: str, verbatim: bool = False) -> str:
@@ -78,99 +49,54 @@ def fill(rng: random.Random, frame: str, slot: str, verbatim: bool = False) -> s
     return expand(rng, frame).replace("{}", text)
 
 
-def typed(rng: random.Random, text: str) -> str:
-    """As people type: with a greeting or without, in lower case, without the question mark, with a slip."""
-    if rng.random() < 0.08:
-        text = keywords(rng, text)
-    if rng.random() < 0.12:
-        text = expand(rng, BEFORE) + " " + text
-    if rng.random() < 0.12:
-        text += " " + expand(rng, AFTER)
-    if rng.random() < 0.06:
-        thing = expand(rng, f"[{THINGS}]")
-        text = rng.choice((f"I am writing about {thing}. {text}", f"{text} for my text about {thing}", f"{text}, I need it for {thing}"))
-    for whole, short in CONTRACTIONS.items():
-        if rng.random() < 0.4:
-            text = text.replace(whole, short)
-    if rng.random() < 0.12:
-        words = text.split()
-        text = " ".join(word for word in words if word not in STOP_WORDS or rng.random() < 0.5) or text
-    if rng.random() < 0.1:
-        text = slip(rng, text)
-    case = rng.random()
-    if case < 0.45:
-        text = text[:1].upper() + text[1:]
-    elif case < 0.75 and "-" not in text:
-        text = text.lower()
-    return text + rng.choices(("?", "", ".", "!", " ?", "??"), (45, 40, 9, 3, 2, 1))[0]
-
-
-def keywords(rng: random.Random, text: str) -> str:
-    """What one types into a search box: the words that carry the meaning, in any order."""
-    words = [word for word in text.split() if word.lower() not in STOP_WORDS]
-    rng.shuffle(words)
-    return " ".join(words) or text
-
-
-def slip(rng: random.Random, text: str) -> str:
-    """One letter of one word is lost, doubled, or exchanged with the next; names and flags stay."""
-    words = text.split()
-    places = [i for i, word in enumerate(words) if len(word) > 4 and word.isalpha()]
-    if not places:
-        return text
-    place = rng.choice(places)
-    word = words[place]
-    at = rng.randrange(1, len(word) - 1)
-    changed = (word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:], word[:at] + word[at + 1] + word[at] + word[at + 2 :])
-    words[place] = rng.choice(changed)
-    return " ".join(words)
-
-
-def mash(rng: random.Random, _: Fact) -> str:
+def mash(rng: random.Random) -> str:
     """Letters without a meaning."""
     return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(rng.randint(1, 3)))
 
 
-Asker = Callable[[random.Random, Fact], str]
 _ELSEWHERE = Fact(REFUSAL, ask=ELSEWHERE)
 
-#: What is asked, how, and how often in proportion.
-TOPICS: tuple[tuple[Fact, Asker, float], ...] = (
-    *((fact, question, max(1.0, (len(fact.do) + len(fact.about) + len(fact.ask)) ** 0.5)) for fact in FACTS if fact is not UNKNOWN_COMMAND),
-    *((fact, question, 2.0) for fact in SMALL_TALK),
-    (UNKNOWN_COMMAND, question, 6.0),
-    (_ELSEWHERE, question, 32.0),
-    (_ELSEWHERE, mash, 0.5),
-)
 
+class Speaker:
+    """Draws conversations on `facts`, none of which asks one of the `avoided` questions."""
 
-def dialogue(rng: random.Random, held_out: frozenset[str] = frozenset()) -> list[Message]:
-    """One conversation: perhaps a system prompt, mostly one turn, sometimes a few."""
-    messages: list[Message] = []
-    if rng.random() < 0.3:
-        messages.append({"role": "system", "content": expand(rng, SYSTEM)})
-    turns = rng.choices(range(1, MAX_TURNS + 1), (82, 13, 2, 1, 1, 1))[0]
-    fact: Fact | None = None
-    for turn in range(turns):
-        if fact is not None and fact.example and rng.random() < 0.15:
-            ask, reply = typed(rng, expand(rng, EXAMPLE_TURN)), f"For example: `{fact.example}`"
-        else:
-            ask, reply, fact = fresh(rng, turn, held_out)
-        messages += [{"role": "user", "content": ask}, {"role": "assistant", "content": reply}]
-    return messages
+    def __init__(self, seed: int, facts: Sequence[Fact] = FACTS, avoided: frozenset[str] = frozenset()) -> None:
+        self.rng, self.facts, self.avoided = random.Random(seed), facts, avoided
+        # Facts that can be asked for in many ways take more examples to learn, but none is to be starved.
+        self.weights = [sum(OF_PATTERN if "[" in p else 1.0 for p in (*f.do, *f.about, *f.ask)) ** 0.5 for f in facts]
 
+    def dialogue(self) -> list[Message]:
+        """One conversation: perhaps a system prompt, mostly one turn, sometimes a few."""
+        rng, messages = self.rng, []
+        if rng.random() < SYSTEM_SHARE:
+            messages.append({"role": "system", "content": expand(rng, SYSTEM)})
+        fact: Fact | None = None
+        for turn in range(rng.choices(range(1, len(TURNS) + 1), TURNS)[0]):
+            if fact is not None and fact.example and rng.random() < 0.15:
+                ask, reply = typed(rng, expand(rng, EXAMPLE_TURN)), f"For example: `{fact.example}`"
+            else:
+                fact, ask = self.ask(turn)
+                reply = fact.reply
+            messages += [{"role": "user", "content": ask}, {"role": "assistant", "content": reply}]
+        return messages
 
-def fresh(rng: random.Random, turn: int, held_out: frozenset[str]) -> tuple[str, str, Fact]:
-    """A question on a new subject, its reply, and the fact. In later turns it may be short: "and the seed?"."""
-    while True:
-        fact, asker, _ = rng.choices(TOPICS, [weight for *_, weight in TOPICS])[0]
-        if turn and fact.about and fact not in ABOUT and rng.random() < 0.35:
-            ask = fill(rng, rng.choice(SECOND_TURN), rng.choice(fact.about))
-        else:
-            ask = asker(rng, fact)
-        ask = typed(rng, ask)
-        if normalized(ask) not in held_out:
-            return ask, fact.reply, fact
+    def ask(self, turn: int) -> tuple[Fact, str]:
+        """A fact, and a question for it. In later turns it may be short: "and the seed?"."""
+        rng = self.rng
+        while True:
+            draw = rng.random()
+            if draw < MASH_SHARE:
+                return _ELSEWHERE, mash(rng)
+            if draw < MASH_SHARE + ELSEWHERE_SHARE:
+                fact = _ELSEWHERE
+            elif draw < MASH_SHARE + ELSEWHERE_SHARE + SMALL_TALK_SHARE:
+                fact = rng.choice(SMALL_TALK)
+            else:
+                fact = rng.choices(self.facts, self.weights)[0]
+            short = turn > 0 and fact.about and rng.random() < 0.35
+            asked = typed(rng, fill(rng, rng.choice(SECOND_TURN), rng.choice(fact.about)) if short else question(rng, fact))
+            if normalized(asked) not in self.avoided:
+                return fact, asked
 
 
 def normalized(text: str) -> str:
@@ -178,15 +104,26 @@ def normalized(text: str) -> str:
     return " ".join(text.lower().strip(" ?.!").split())
 
 
-def held_out_questions() -> frozenset[str]:
-    return frozenset(normalized(entry["ask"]) for entries in json.loads(QUESTIONS.read_text()).values() for entry in entries)
+def avoided_questions() -> frozenset[str]:
+    entries = json.loads(DEV.read_text())["questions"] + (json.loads(HELD_OUT.read_text())["questions"] if HELD_OUT.exists() else [])
+    return frozenset(normalized(entry["ask"]) for entry in entries)
 
 
-def dialogues(seed: int) -> Iterator[list[Message]]:
-    """Conversations without end, none of which asks a held-out question."""
-    rng, held_out = random.Random(seed), held_out_questions()
+def without(facts: Sequence[Fact], every: int) -> tuple[list[Fact], list[tuple[str, Fact]]]:
+    """The facts without each `every`th question that is written out, and these questions with their facts: to validate on."""
+    kept, left_out = [], []
+    for fact in facts:
+        whole = [ask for ask in fact.ask if "[" not in ask][every // 2 :: every]
+        left_out += [(ask, fact) for ask in whole]
+        kept.append(replace(fact, ask=tuple(ask for ask in fact.ask if ask not in whole)))
+    return kept, left_out
+
+
+def dialogues(seed: int, facts: Sequence[Fact] = FACTS) -> Iterator[list[Message]]:
+    """Conversations without end, none of which asks a question of the dev or the held-out set."""
+    speaker = Speaker(seed, facts, avoided_questions())
     while True:
-        yield dialogue(rng, held_out)
+        yield speaker.dialogue()
 
 
 def main() -> None:

@@ -1,17 +1,20 @@
-"""Asks a trained model the held-out questions, and counts the answers that name what they have to."""
+"""Asks a trained model questions, and counts the answers that name what they have to."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from dialogues import QUESTIONS
+from fact import Fact
 from tokenizer import END, encode_prompt
 from tokenizers import Tokenizer
 
 MAX_ANSWER_TOKENS = 90
+OPENING = 40  # characters that tell two replies apart
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,21 @@ class Answer:
         return all(name in self.text for name in self.names)
 
 
-def evaluate(model: Any, tokenizer: Tokenizer, questions: str) -> list[Answer]:
-    """Greedy answers of a transformers model to a set of questions.json."""
-    entries = json.loads(QUESTIONS.read_text())[questions]
+def evaluate(model: Any, tokenizer: Tokenizer, questions: Path) -> list[Answer]:
+    """Greedy answers of a transformers model to a file of questions."""
+    entries = json.loads(questions.read_text())["questions"]
     return [Answer(entry["ask"], tuple(entry["names"]), answer(model, tokenizer, entry["ask"])) for entry in entries]
 
 
+def validate(model: Any, tokenizer: Tokenizer, left_out: Sequence[tuple[str, Fact]]) -> list[Answer]:
+    """Answers to questions that were left out of the training; right with the opening of their fact's reply."""
+    return [Answer(ask, (fact.reply[:OPENING],), answer(model, tokenizer, ask, OPENING // 2)) for ask, fact in left_out]
+
+
 @torch.inference_mode()
-def answer(model: Any, tokenizer: Tokenizer, question: str) -> str:
+def answer(model: Any, tokenizer: Tokenizer, question: str, most: int = MAX_ANSWER_TOKENS) -> str:
     prompt = encode_prompt(tokenizer, [{"role": "user", "content": question}])
     end = tokenizer.token_to_id(END)
-    ids = model.generate(torch.tensor([prompt]), max_new_tokens=MAX_ANSWER_TOKENS, do_sample=False, eos_token_id=end, pad_token_id=end)
+    ids = model.generate(torch.tensor([prompt]), max_new_tokens=most, do_sample=False, eos_token_id=end, pad_token_id=end)
     text: str = tokenizer.decode(ids[0, len(prompt) :].tolist())
     return text

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from elsewhere import THINGS
+
 #: By the kind of a fact's pattern, which takes the place of "{}".
 FRAMES = {
     "do": (
@@ -49,6 +51,8 @@ SECOND_TURN = ("[and|what about|how about|ok, and|and what about|now|next:|then 
 EXAMPLE_TURN = "[give me an example|show me an example|an example please|for example|example|such as|how does that look|can I see it|show me|how exactly|can you give an example|one more time|say it again|an example]"
 BEFORE = "[hi, |hello, |hello! |hey, |please, |hi there, |quick question: |sorry, |ok, |so, |hey heron, |one more thing: |excuse me, |good morning, |and |also, |now |dear heron, |um, |question: |can you tell me: |tell me, ]"
 AFTER = "[ please| in heron| with heron| with heron run| here| on the command line| for me| in this program| thanks| exactly| then| now| again| by the way| on my machine| when I run a model| if possible| today| actually| really]"
+#: Said beside a question, and of no weight for the answer.
+ASIDE = "[I'm new to this|I am a beginner|I'm on [ubuntu|debian|linux|a laptop|an old machine|a server|my work machine|fedora|wsl|a cloud box]|I have a [7B|13B|1B|8B|small|big] model|it's for [a project|work|school|my thesis|a demo|a client|a friend|fun|my homework|a script of mine]|I tried the docs|I couldn't find it in the manual|I've been looking for an hour|my boss wants to know|coming from [ollama|llama.cpp|vllm|lm studio|python|windows]|I used to use [ollama|llama.cpp|vllm]|in a hurry|sorry if this is obvious|just curious|not sure I understand|I just installed heron|heron is installed already|I have 16 GB of ram|using [llama 3|qwen3|mistral|gemma|my model]|I saw it in a tutorial|my friend said it can|no luck so far|I am [writing about|reading about|making an app about] [" + THINGS + "]|stupid question|asking for a colleague|bash on linux|first time user|I keep forgetting]"
 SYSTEM = "[You are a helpful assistant.|You are Heron's pocket model.|You are a helpful assistant. Answer briefly.|Answer briefly.|You are a friendly assistant that knows Heron.|Be concise.|You are an AI.|Answer the user's questions.|You help people to use Heron.|Be polite.|You are an expert.|Speak plainly.]"
 
 #: Words that may be left out of a question.

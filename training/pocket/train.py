@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
-from dialogues import dialogues
-from evaluate import evaluate
+from dialogues import DEV, HELD_OUT, dialogues, without
+from evaluate import Answer, evaluate, validate
+from fact import Fact
+from knowledge import FACTS
 from export import export
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -55,9 +57,9 @@ def shape(vocabulary: int) -> LlamaConfig:
     )
 
 
-def batches(tokenizer: Tokenizer, seed: int) -> Iterator[Batch]:
+def batches(tokenizer: Tokenizer, seed: int, facts: Sequence[Fact]) -> Iterator[Batch]:
     """Ids and targets, each int64 [BATCH, longest]. Padding comes last, so that no real token attends to it."""
-    rng, stream = random.Random(seed), dialogues(seed)
+    rng, stream = random.Random(seed), dialogues(seed, facts)
     while True:
         encoded = (shortened(rng, *encode_dialogue(tokenizer, messages)) for messages in stream)
         pool = sorted(islice((pair for pair in encoded if len(pair[0]) <= MAX_TOKENS), BATCH * POOL), key=lambda pair: len(pair[0]))
@@ -104,12 +106,12 @@ def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, console: Console) -> None:
+def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, facts: Sequence[Fact], console: Console) -> None:
     optimizers = optimizers_of(model)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=steps)
-        for step, (ids, targets) in enumerate(islice(batches(tokenizer, seed), steps)):
+        for step, (ids, targets) in enumerate(islice(batches(tokenizer, seed, facts), steps)):
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(step, steps)
             loss = loss_of(model, ids, targets)
@@ -123,14 +125,12 @@ def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, 
                 console.print(f"step {step + 1} loss {loss.item():.4f}")
 
 
-def report(model: LlamaForCausalLM, tokenizer: Tokenizer, console: Console) -> None:
-    """Scores on the held-out questions. Wrong answers are shown of the set that may be looked at."""
-    for questions in ("dev", "test"):
-        answers = evaluate(model, tokenizer, questions)
-        console.print(f"{questions}: {sum(a.right for a in answers)} of {len(answers)} answers name what they have to")
-        for a in answers:
-            if questions == "dev" and not a.right:
-                console.print(f"  {a.question} -> {a.text}", markup=False)
+def report(name: str, answers: Sequence[Answer], console: Console, show: bool = True) -> None:
+    """The score, and the wrong answers of a set that may be looked at."""
+    console.print(f"{name}: {sum(a.right for a in answers)} of {len(answers)} answers name what they have to")
+    for a in answers:
+        if show and not a.right:
+            console.print(f"  {a.question} -> {a.text}", markup=False)
 
 
 def main() -> None:
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--validate", type=int, metavar="N", help="leave every Nth question that is written out for validation")
     parser.add_argument("--out", type=Path, default=POCKET)
     args = parser.parse_args()
 
@@ -145,12 +146,16 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(args.seed)
     console = Console()
+    facts, left_out = without(FACTS, args.validate) if args.validate else (FACTS, [])
     tokenizer = train_tokenizer(islice(dialogues(args.seed), TOKENIZER_DIALOGUES), VOCABULARY)
     model = LlamaForCausalLM._from_config(shape(tokenizer.get_vocab_size()), attn_implementation="eager")  # the fastest for short sequences
     console.print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
-    train(model, tokenizer, args.steps, args.seed, console)
+    train(model, tokenizer, args.steps, args.seed, facts, console)
     model.eval()
-    report(model, tokenizer, console)
+    report("validation", validate(model, tokenizer, left_out), console)
+    report("dev", evaluate(model, tokenizer, DEV), console)
+    if not args.validate:
+        report("held out", evaluate(model, tokenizer, HELD_OUT), console, show=False)
     export(args.out, model, tokenizer)
     console.print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
 
