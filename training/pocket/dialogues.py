@@ -28,7 +28,7 @@ HELD_OUT = Path(__file__).resolve().parents[2] / "tests/pocket/questions.json"
 
 ELSEWHERE_SHARE, MASH_SHARE, SMALL_TALK_SHARE = 0.13, 0.005, 0.05  # of the questions; the others are on facts
 SYSTEM_SHARE = 0.15  # of the dialogues
-TURNS = (86, 10, 1, 1, 1, 1)  # how many dialogues of a hundred have 1, 2, ... turns
+TURNS = (92, 6, 1, 1)  # how many dialogues of a hundred have 1, 2, ... turns
 JOINED = 0.06  # of the whole questions are two at once
 OF_PATTERN, OF_NAME = 3.0, 0.4  # weight of a pattern with alternatives, and of a name, beside a question written out
 

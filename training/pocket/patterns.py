@@ -1,4 +1,4 @@
-"""Patterns: "a [b|c [d|]]" stands for "a b", "a c d" and "a c"."""
+"""Patterns: "a [b|c [d|]]" stands for "a b", "a c d" and "a c". Without brackets a bar is a bar."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def expand(rng: random.Random, pattern: str) -> str:
     def walk(nodes: Branch) -> str:
         return "".join(node if isinstance(node, str) else walk(rng.choice(node)) for node in nodes)
 
-    return re.sub(r" +", " ", walk(parse(pattern))).strip()
+    return re.sub(r" +", " ", walk(parse(pattern)) if "[" in pattern else pattern).strip()

@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from dialogues import DEV, HELD_OUT, dialogues, without
 from evaluate import Answer, evaluate, validate
+from export import export
 from fact import Fact
 from knowledge import FACTS
-from export import export
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tokenizer import IGNORED, encode_dialogue, train_tokenizer
@@ -28,13 +28,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
-VOCABULARY = 1536
+VOCABULARY = 2048
 TOKENIZER_DIALOGUES = 20_000
 BATCH = 32  # dialogues
-POOL = 64  # batches whose dialogues are sorted by length together, so that little is padding
-MAX_TOKENS = 512  # of a dialogue; longer ones are left out
+POOL = 32  # batches whose dialogues are sorted by length together, so that little is padding
+MAX_TOKENS = 256  # of a dialogue; longer ones are left out
 # Replies are few and soon known by heart; which of them to give is what takes long to learn, and shows in the first tokens.
-OPENING_TOKENS, OPENING_SHARE = 20, 0.85
+OPENING_TOKENS, OPENING_SHARE = 16, 0.9
 PEAK_RATE, FINAL_RATE, WARMUP = 3e-3, 3e-5, 100  # the learning rate falls by a half cosine
 WEIGHT_DECAY = 0.1
 
