@@ -5789,7 +5789,7 @@ SETTINGS = (
             "it ended with 70, is that my fault",
             "the number after interrupting",
             "list the numbers with which it ends",
-            "&& and || with heron",
+            "&& after heron in bash",
             "cron should mail me if it fails",
             "meaning of 2",
         ),
