@@ -28,7 +28,7 @@ HELD_OUT = Path(__file__).resolve().parents[2] / "tests/pocket/questions.json"
 
 ELSEWHERE_SHARE, MASH_SHARE, SMALL_TALK_SHARE = 0.13, 0.005, 0.05  # of the questions; the others are on facts
 SYSTEM_SHARE = 0.15  # of the dialogues
-TURNS = (92, 6, 1, 1)  # how many dialogues of a hundred have 1, 2, ... turns
+TURNS = (96, 3, 1)  # how many dialogues of a hundred have 1, 2, ... turns
 JOINED = 0.06  # of the whole questions are two at once
 OF_PATTERN, OF_NAME = 3.0, 0.4  # weight of a pattern with alternatives, and of a name, beside a question written out
 
@@ -54,7 +54,7 @@ def mash(rng: random.Random) -> str:
     return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(rng.randint(1, 3)))
 
 
-_ELSEWHERE = Fact(REFUSAL, ask=ELSEWHERE)
+ELSEWHERE_FACT = Fact(REFUSAL, ask=ELSEWHERE)
 
 
 class Speaker:
@@ -86,9 +86,9 @@ class Speaker:
         while True:
             draw = rng.random()
             if draw < MASH_SHARE:
-                return _ELSEWHERE, mash(rng)
+                return ELSEWHERE_FACT, mash(rng)
             if draw < MASH_SHARE + ELSEWHERE_SHARE:
-                fact = _ELSEWHERE
+                fact = ELSEWHERE_FACT
             elif draw < MASH_SHARE + ELSEWHERE_SHARE + SMALL_TALK_SHARE:
                 fact = rng.choice(SMALL_TALK)
             else:

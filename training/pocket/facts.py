@@ -925,8 +925,8 @@ OPTIONS = (
         ),
     ),
     Fact(
-        "`heron run --backend NAME` picks what computes: `native` is the fast C++ core, `torch` computes on GPUs, too, `reference` is plain numpy.",
-        "heron run model.gguf --backend reference",
+        "`heron run --backend torch` (and `heron serve`) has torch compute; `native` is the C++ core, `reference` plain numpy, `auto` chooses.",
+        "heron run model.gguf --backend torch",
         names=("--backend", "backend", "native", "reference", "heron run --backend", "native backend", "reference backend"),
         do=(
             "[choose|pick|select|change|set|switch|specify] [the|a|another] [backend|executor|engine backend|compute backend]",
@@ -1381,33 +1381,22 @@ ERRORS = (
         "An unknown model, a missing file or a full context give one clear line and exit code 2, without a traceback. Check the path you gave to `heron run`.",
         do=(
             "[fix|solve|understand|handle] [a|the] [missing file|file not found|no such file|unknown model|not found] [error|message|problem|]",
-            "[get|read|check|know|use|test for] the exit [code|status]",
         ),
         about=(
-            "[the|] exit [code|codes|status]",
-            "[the|] return [code|value] of the command",
             "[a|] [missing|wrong] [file|path|model]",
             "[file not found|no such file|unknown model]",
         ),
         ask=(
             "[it|heron|heron run] [says|prints|complains|tells me] [file not found|that the file is missing|there is no such file|unknown model|that it cannot find the model|no such file or directory]",
-            "[which|what] [exit code|exit status|return code] [does heron use|do I get|is used|means an error|comes back]",
             "[my|the] [model|file|path] [is not found|does not exist|is missing|cannot be found]",
             "what happens [when|if] [a|the] [file is missing|model is unknown|path is wrong]",
-            "why exit code 2",
             "it says the file was not found",
             "no such file",
-            "which exit code means failure",
             "my path seems wrong",
             "it cannot find my model",
-            "what does exit code 2 mean",
-            "check in a script whether heron failed",
-            "return code on errors",
             "the model I named doesn't exist",
             "error: no model of that name",
-            "does heron give a nonzero status on failure",
             "what happens if the file isn't there",
-            "how do I test for success in bash",
         ),
     ),
     Fact(
@@ -1884,7 +1873,22 @@ ABOUT = (
 
 MORE = (
     Fact(
-        "`heron run --mmap` maps the model's files, as it does by itself; `--no-mmap` reads them whole at the start.",
+        "`heron` has the exit status 0 when it is done, 2 when it refused (a line says why), 70 for a bug in Heron, 130 after Ctrl-C.",
+        do=("[get|read|check|know|use|test for] the exit [code|status]",),
+        about=("[the|] exit [code|codes|status]", "[the|] return [code|value] of the command"),
+        ask=(
+            "[which|what] [exit code|exit status|return code] [does heron use|do I get|is used|means an error|comes back]",
+            "why exit code 2",
+            "which exit code means failure",
+            "what does exit code 2 mean",
+            "check in a script whether heron failed",
+            "return code on errors",
+            "does heron give a nonzero status on failure",
+            "how do I test for success in bash",
+        ),
+    ),
+    Fact(
+        "`heron run --no-mmap` (and `heron serve`) reads the model's files instead of mapping them: for network disks.",
         "heron run model.gguf --no-mmap",
         names=("--mmap", "--no-mmap", "mmap"),
         do=("[disable|turn off|avoid|use|switch off] [mmap|memory mapping|mapping of files]",),
@@ -1902,8 +1906,8 @@ MORE = (
         ),
     ),
     Fact(
-        "`heron run --mlock` keeps the weights in memory, never swapped out.",
-        "heron run model.gguf --mlock",
+        "`heron run --mlock` (and `heron serve`) keeps the weights in memory, never swapped out.",
+        "heron serve model.gguf --mlock",
         names=("--mlock", "mlock"),
         do=("[lock|pin|keep|hold] [the|all] [weights|model|memory] in [ram|memory]", "[avoid|prevent|stop] [swapping|paging]"),
         about=("[memory locking|swapping|mlock]",),
@@ -1919,7 +1923,7 @@ MORE = (
         ),
     ),
     Fact(
-        "`heron run --no-repack` uses the weights as they lie in the file: less memory, slower.",
+        "`heron run --no-repack` (and `heron serve`) uses weights as they lie in the file: less memory, quicker loading, slower answers.",
         "heron run model.gguf --no-repack",
         names=("--no-repack", "--repack", "repack", "repacking"),
         do=("[avoid|skip|disable|turn off] [repacking|repack|the repacked weights|weight repacking]",),
@@ -1951,7 +1955,8 @@ MORE = (
         ),
     ),
     Fact(
-        "`heron --version` prints the version.",
+        "`heron --version` prints Heron's version.",
+        "heron --version",
         names=("--version", "version"),
         do=("[see|show|print|find|check|get] [the|my|heron's] [version|version number|release]",),
         about=("[the|heron's] version [number|]",),
@@ -1967,8 +1972,8 @@ MORE = (
         ),
     ),
     Fact(
-        "`heron COMMAND --debug` shows the traceback of an error. Exit code 70 means a bug in Heron: report what it prints.",
-        "heron run model.gguf --debug",
+        "`heron --debug` shows the traceback of an error, before or behind any command.",
+        "heron --debug run model.gguf",
         names=("--debug", "exit code 70", "traceback", "stack trace"),
         do=("[see|show|print|get] [the|a|full|python] [traceback|stack trace|backtrace]", "[report|file] a bug [report|in heron|]"),
         about=("[tracebacks|stack traces|bug reports|internal errors]",),
@@ -2006,8 +2011,8 @@ MORE = (
         ),
     ),
     Fact(
-        "In Python, `model.embed(texts)` returns one vector for each text, float32 of shape [texts, hidden].",
-        'heron.load("bert.gguf").embed(["a heron", "a bird"])',
+        "In Python, `model.embed(texts)` gives a vector for each text, as float32 [texts, hidden] of length 1.",
+        'vectors = heron.load("all-MiniLM-L6-v2").embed(["a heron waits", "a bird stands still"])',
         names=("model.embed", "model.embed()", "embed()"),
         do=(
             "[compute|get|make|create] [embeddings|vectors|an embedding|sentence vectors] [in|from|with] [python|a script|code|a notebook]",
@@ -2023,8 +2028,8 @@ MORE = (
         ),
     ),
     Fact(
-        "In Python, `heron.Engine(model, max_seqs=16)` answers many prompts at once: `engine.generate(prompts)`, `engine.stream`, `engine.astream`.",
-        'with heron.Engine(model) as engine: answers = engine.generate(["Hi", "Hello"])',
+        "In Python, `heron.Engine(model)` answers many requests at once: `engine.generate(prompts)`, `engine.stream`, `engine.submit`.",
+        'with heron.Engine(heron.load("model.gguf"), max_seqs=32) as engine: answers = engine.generate(prompts)',
         names=("heron.Engine", "Engine", "engine.generate", "engine.stream", "engine.astream"),
         do=(
             "[generate|answer|run|process] [many|several|a list of|a batch of|hundreds of] [prompts|texts|questions|answers] [at once|in parallel|together|] [in|from|with] [python|a script|code]",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import re
 
 from frames import AFTER, ASIDE, BEFORE, CONTRACTIONS, STOP_WORDS
 from patterns import expand
-from thesaurus import PATTERN, SYNONYMS
+from thesaurus import LONGEST, SYNONYMS
 
 #: Shares of the questions, or of their words, that each befalls.
 KEYWORDS, BEFORE_SHARE, AFTER_SHARE, ASIDE_SHARE, STOPS, SLIPS = 0.06, 0.12, 0.10, 0.08, 0.12, 0.15
-REWORDED, SYNONYM = 0.6, 0.3
-LOST, WORD_LOST = 0.15, 0.15
+REWORDED, SYNONYM = 0.5, 0.2
+LOST, WORD_LOST = 0.12, 0.15
 
 
 def typed(rng: random.Random, text: str) -> str:
@@ -47,13 +46,18 @@ def typed(rng: random.Random, text: str) -> str:
 
 
 def reworded(rng: random.Random, text: str) -> str:
-    """Some words are exchanged for others of the thesaurus."""
-
-    def other(match: re.Match[str]) -> str:
-        word = match.group()
-        return rng.choice(SYNONYMS[word.lower()]) if rng.random() < SYNONYM else word
-
-    return PATTERN.sub(other, text)
+    """Some words and phrases are exchanged for others of the thesaurus. Flags and names are not in it."""
+    words, said, at = text.split(), [], 0
+    while at < len(words):
+        for end in range(min(len(words), at + LONGEST), at, -1):
+            phrase = " ".join(words[at:end])
+            bare = phrase.rstrip(",.?!:;")
+            if (others := SYNONYMS.get(bare.lower())) and rng.random() < SYNONYM:
+                phrase = rng.choice(others) + phrase[len(bare) :]
+                break
+        said.append(phrase)
+        at = end
+    return " ".join(said)
 
 
 def aside(rng: random.Random, text: str) -> str:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 
 VERBS = """
-show|print|display|list|output|view|see|dump|tell me|give me|reveal
+show|print|display|list|view|see|dump|tell me|give me|reveal
 get|obtain|have|receive|fetch me|grab
 make|let|cause|force|have
 use|utilise|employ|work with|take|make use of
 set|specify|define|give|pass|configure|put|supply|provide
-change|alter|adjust|modify|tweak|tune|vary|edit
+change|alter|adjust|modify|tweak|vary
 increase|raise|enlarge|grow|extend|boost|bump up|turn up|expand|push up|widen
 reduce|lower|decrease|cut|shrink|turn down|lessen|bring down|cut down|minimise
 limit|cap|restrict|bound|constrain|confine
 stop|end|halt|cease|finish|terminate|quit
 prevent|avoid|keep from|suppress|hinder|get rid of
-start|launch|begin|run|fire up|spin up|kick off|bring up|boot
+start|launch|begin|fire up|spin up|kick off|bring up
 run|execute|start|launch|try|use|fire up
 open|load|read in|bring in
 read|parse|load|take in|look at|go through
@@ -33,7 +33,7 @@ find|locate|look up|discover|figure out|find out|work out
 check|verify|test|validate|confirm|make sure of|look into|see
 measure|benchmark|time|gauge|find out|test
 compare|contrast|weigh up|put side by side
-write|print|save|store|dump|put
+write|save|store|put
 save|keep|store|write down|preserve|put away
 send|pass|post|submit|feed|hand|give
 create|make|build|produce|generate|set up
@@ -53,7 +53,6 @@ ignore|skip|leave out|omit|bypass|disregard
 keep|hold|leave|retain
 fail|crash|break|die|blow up|give up
 complain|say|report|whine|grumble|tell me
-repeat|loop|echo
 allow|permit|let
 require|need|demand|ask for|want
 support|handle|understand|know|work with|be able to use
@@ -80,12 +79,10 @@ estimate|predict|foresee|guess|calculate|work out
 WORDS = """
 answer|reply|response|output|completion
 answers|replies|responses|outputs|output
-text|words|output|prose
-question|prompt|query|request
-prompt|input|question|message|text
+text|prose
+prompt|input|question
 model|llm|language model|checkpoint|network|ai
 models|llms|checkpoints|language models
-file|document|path
 folder|directory|dir
 machine|computer|laptop|pc|box|workstation|desktop
 server|service|daemon|endpoint|api server
@@ -96,8 +93,7 @@ memory|ram|main memory
 disk|drive|ssd|storage|hard disk
 flag|option|switch|argument|parameter|setting
 flags|options|switches|arguments|parameters|settings
-command|subcommand|program|tool
-error|failure|message|exception|problem
+error|failure|exception|problem
 speed|pace|throughput|performance
 fast|quick|speedy|rapid|swift
 faster|quicker|more quickly|at a higher speed
@@ -138,7 +134,6 @@ simultaneously|at once|at the same time|in parallel|concurrently
 all|every|each of the|the whole
 only|just|nothing but|solely
 without|with no|lacking
-while|as|when
 before|prior to|ahead of
 directly|straight|right
 quickly|fast|in no time
@@ -167,7 +162,7 @@ what is|what's|whats|what does one call
 which|what
 is there|do you have|does heron have|is there any|have you got|do we have
 I want to|I'd like to|I need to|I wanna|I would like to|I'm trying to|trying to|want to|need to|I have to|I gotta|gotta
-it|heron|the thing|the program|this|the model
+it|heron|the program
 does not|doesn't|won't|will not|refuses to
 cannot|can't|can not|am unable to|fail to
 very|really|quite|extremely|super|so
@@ -181,7 +176,6 @@ then|afterwards|after that|next
 called|named|labelled
 inside|in|within
 about|regarding|concerning|on
-because|since|as
 """
 
 
@@ -222,7 +216,5 @@ def table() -> dict[str, tuple[str, ...]]:
 
 
 SYNONYMS = table()
-#: Any of them, as a whole word and not as a part of a flag or a name, the longest first.
-PATTERN = re.compile(
-    r"(?<![\w.`/-])(" + "|".join(re.escape(word) for word in sorted(SYNONYMS, key=len, reverse=True)) + r")(?![\w`/-]|\.\w)", re.IGNORECASE
-)
+#: Words of the longest phrase of the table.
+LONGEST = max(len(words.split()) for words in SYNONYMS)

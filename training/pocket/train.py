@@ -9,36 +9,67 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from dialogues import DEV, HELD_OUT, dialogues, without
+from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, dialogues, without
+from elsewhere import SMALL_TALK
 from evaluate import Answer, evaluate, validate
 from export import export
 from fact import Fact
+from forward import hidden_states
 from knowledge import FACTS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tokenizer import IGNORED, encode_dialogue, train_tokenizer
 from tokenizers import Tokenizer
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear, rms_norm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
-VOCABULARY = 2048
-TOKENIZER_DIALOGUES = 20_000
-BATCH = 32  # dialogues
+VOCABULARY = 3072
+TOKENIZER_DIALOGUES = 30_000
+BATCH = 64  # dialogues
 POOL = 32  # batches whose dialogues are sorted by length together, so that little is padding
-MAX_TOKENS = 256  # of a dialogue; longer ones are left out
+MAX_TOKENS = 96  # of a dialogue; longer ones are left out
 # Replies are few and soon known by heart; which of them to give is what takes long to learn, and shows in the first tokens.
-OPENING_TOKENS, OPENING_SHARE = 16, 0.9
+OPENING_TOKENS, OPENING_SHARE = 10, 0.88
+NAMING = 0.5  # weight of the loss of naming the fact
 PEAK_RATE, FINAL_RATE, WARMUP = 3e-3, 3e-5, 100  # the learning rate falls by a half cosine
 WEIGHT_DECAY = 0.1
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+
+class Batch(NamedTuple):
+    """Dialogues. Padding comes last, so that no real token attends to it."""
+
+    ids: torch.Tensor  # int64 [BATCH, longest]
+    targets: torch.Tensor  # int64 [BATCH, longest]: the next id where the assistant speaks, else IGNORED
+    facts: torch.Tensor  # int64 [BATCH, longest]: the number of the reply at the last token before it, else IGNORED
+
+
+class Learner(torch.nn.Module):
+    """The model, and a head that is there while it learns: it names the fact asked for, before the last layer, where the reply is to begin.
+
+    So the choice, which is all that is hard, is made in one place, and the later tokens of the reply can look it up there.
+    """
+
+    def __init__(self, model: LlamaForCausalLM, facts: int) -> None:
+        super().__init__()
+        self.model = model
+        self.namer = torch.nn.Linear(model.config.hidden_size, facts, bias=False)
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """The mean cross entropy of what the assistant says, and of the names. Logits are computed for those tokens alone."""
+        counts, begins = batch.targets != IGNORED, batch.facts != IGNORED
+        early, late = hidden_states(self.model, batch.ids)
+        logits = linear(late[counts], self.model.lm_head.weight.bfloat16())
+        names = linear(rms_norm(early[begins], early.shape[-1:]), self.namer.weight.bfloat16())
+        saying = cross_entropy(logits.float(), batch.targets[counts])
+        return saying + NAMING * cross_entropy(names.float(), batch.facts[begins])
 
 
 def shape(vocabulary: int) -> LlamaConfig:
@@ -57,27 +88,34 @@ def shape(vocabulary: int) -> LlamaConfig:
     )
 
 
-def batches(tokenizer: Tokenizer, seed: int, facts: Sequence[Fact]) -> Iterator[Batch]:
-    """Ids and targets, each int64 [BATCH, longest]. Padding comes last, so that no real token attends to it."""
+def batches(tokenizer: Tokenizer, seed: int, facts: Sequence[Fact], replies: Mapping[str, int]) -> Iterator[Batch]:
     rng, stream = random.Random(seed), dialogues(seed, facts)
     while True:
-        encoded = (shortened(rng, *encode_dialogue(tokenizer, messages)) for messages in stream)
-        pool = sorted(islice((pair for pair in encoded if len(pair[0]) <= MAX_TOKENS), BATCH * POOL), key=lambda pair: len(pair[0]))
+        encoded = (example(rng, tokenizer, messages, replies) for messages in stream)
+        pool = sorted(islice((lists for lists in encoded if len(lists[0]) <= MAX_TOKENS), BATCH * POOL), key=lambda lists: len(lists[0]))
         groups = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
         rng.shuffle(groups)
         for group in groups:
-            longest = max(len(ids) for ids, _ in group)
-            ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in group])
-            targets = torch.tensor([targets + [IGNORED] * (longest - len(targets)) for _, targets in group])
-            yield ids, targets
+            longest = max(len(lists[0]) for lists in group)
+            yield Batch(
+                *(
+                    torch.tensor([lists[kind] + [padding] * (longest - len(lists[kind])) for lists in group])
+                    for kind, padding in enumerate((0, IGNORED, IGNORED))
+                )
+            )
 
 
-def shortened(rng: random.Random, ids: list[int], targets: list[int]) -> tuple[list[int], list[int]]:
-    """Of most dialogues of one turn, all up to the opening of the reply."""
+def example(rng: random.Random, tokenizer: Tokenizer, messages: list[Message], replies: Mapping[str, int]) -> tuple[list[int], ...]:
+    """Ids, targets and facts of a dialogue; of most of those of one turn, all up to the opening of the reply."""
+    ids, targets = encode_dialogue(tokenizer, messages)
     spoken = [place for place, target in enumerate(targets) if target != IGNORED]
-    one_turn = spoken[-1] - spoken[0] == len(spoken) - 1
-    end = spoken[0] + OPENING_TOKENS if one_turn and rng.random() < OPENING_SHARE else len(ids)
-    return ids[:end], targets[:end]
+    begins = [place for place in spoken if place - 1 not in spoken]
+    said = [message["content"] for message in messages if message["role"] == "assistant"]
+    facts = [IGNORED] * len(ids)
+    for place, reply in zip(begins, said, strict=True):
+        facts[place] = replies.get(reply, IGNORED)
+    end = begins[0] + OPENING_TOKENS if len(begins) == 1 and rng.random() < OPENING_SHARE else len(ids)
+    return ids[:end], targets[:end], facts[:end]
 
 
 def learning_rate(step: int, steps: int) -> float:
@@ -87,19 +125,10 @@ def learning_rate(step: int, steps: int) -> float:
     return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The mean cross entropy of what the assistant says. Logits are computed for those tokens alone."""
-    counts = targets != IGNORED
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(ids, use_cache=False).last_hidden_state[counts]
-        logits = model.lm_head(hidden)
-    return cross_entropy(logits.float(), targets[counts])
-
-
-def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024), which needs fewer steps, for the layers' matrices; AdamW for the embedding and the norms."""
-    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    rest = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+def optimizers_of(learner: Learner) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024), which needs fewer steps, for the layers' matrices; AdamW for the embedding, the norms and the names."""
+    matrices = [p for p in learner.model.model.layers.parameters() if p.ndim == 2]
+    rest = [p for p in learner.parameters() if not any(p is matrix for matrix in matrices)]
     return [
         torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, weight_decay=0.0, betas=(0.9, 0.98)),
@@ -107,16 +136,18 @@ def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
 
 
 def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, facts: Sequence[Fact], console: Console) -> None:
-    optimizers = optimizers_of(model)
+    replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
+    learner = Learner(model, len(replies))
+    optimizers = optimizers_of(learner)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=steps)
-        for step, (ids, targets) in enumerate(islice(batches(tokenizer, seed, facts), steps)):
+        for step, batch in enumerate(islice(batches(tokenizer, seed, facts, replies), steps)):
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(step, steps)
-            loss = loss_of(model, ids, targets)
+            loss = learner(batch)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
@@ -148,7 +179,7 @@ def main() -> None:
     console = Console()
     facts, left_out = without(FACTS, args.validate) if args.validate else (FACTS, [])
     tokenizer = train_tokenizer(islice(dialogues(args.seed), TOKENIZER_DIALOGUES), VOCABULARY)
-    model = LlamaForCausalLM._from_config(shape(tokenizer.get_vocab_size()), attn_implementation="eager")  # the fastest for short sequences
+    model = LlamaForCausalLM._from_config(shape(tokenizer.get_vocab_size()))
     console.print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
     train(model, tokenizer, args.steps, args.seed, facts, console)
     model.eval()
