@@ -35,7 +35,7 @@ VOCABULARY = 3072
 TOKENIZER_DIALOGUES = 30_000
 BATCH = 64  # dialogues
 POOL = 32  # batches whose dialogues are sorted by length together, so that little is padding
-MAX_TOKENS = 96  # of a dialogue; longer ones are left out
+MAX_TOKENS = 160  # of a dialogue; longer ones are left out
 # Replies are few and soon known by heart; which of them to give is what takes long to learn, and shows in the first tokens.
 OPENING_TOKENS, OPENING_SHARE = 10, 0.88
 NAMING = 0.5  # weight of the loss of naming the fact
