@@ -1,7 +1,7 @@
 """The forward pass of a small Llama of transformers, in bfloat16 and with few operations: faster to train on a CPU core.
 
 A pass over short sequences of narrow vectors spends its time between the matrix products, so products of one input are one product here,
-queries of all heads share their one head of keys and values without copies, and nothing is rounded up and down again.
+and nothing is rounded up and down again.
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from transformers import LlamaForCausalLM
 def hidden_states(model: LlamaForCausalLM, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Of ids, int64 [B, T]: the hidden states before the last layer, and those after it, normed; bfloat16 [B, T, hidden] each.
 
-    For models whose attention has one head of keys and values.
+    For models with as many heads of keys and values as of queries.
     """
     config, (batch, length) = model.config, ids.shape
     heads, head_dim, eps = config.num_attention_heads, config.head_dim, config.rms_norm_eps
-    assert config.num_key_value_heads == 1
+    assert config.num_key_value_heads == heads
     cos, sin = rotations(length, head_dim, float(config.rope_parameters["rope_theta"]))
-    future = torch.full((length, length), -torch.inf, dtype=torch.bfloat16).triu(1).repeat(heads, 1)
+    future = torch.full((length, length), -torch.inf, dtype=torch.bfloat16).triu(1)
     x = embedding(ids, model.model.embed_tokens.weight).bfloat16()
     before = x
     for layer in model.model.layers:
         before = x
         attention, mlp = layer.self_attn, layer.mlp
         projection = joined(attention.q_proj, attention.k_proj, attention.v_proj)
-        y = linear(normed(x, layer.input_layernorm, eps), projection).view(batch, length, heads + 2, head_dim).transpose(1, 2)
-        turned = rotated(y[:, : heads + 1], cos, sin)
-        queries, keys, values = turned[:, :heads].reshape(batch, heads * length, head_dim), turned[:, heads], y[:, heads + 1]
-        scores = torch.baddbmm(future, queries, keys.transpose(1, 2), alpha=head_dim**-0.5)
-        y = (scores.softmax(-1) @ values).view(batch, heads, length, head_dim).transpose(1, 2).reshape(batch, length, heads * head_dim)
+        y = linear(normed(x, layer.input_layernorm, eps), projection).view(batch, length, 3 * heads, head_dim).transpose(1, 2)
+        queries, keys = rotated(y[:, : 2 * heads], cos, sin).chunk(2, 1)
+        scores = queries @ keys.transpose(2, 3) * head_dim**-0.5 + future
+        y = (scores.softmax(-1) @ y[:, 2 * heads :]).transpose(1, 2).reshape(batch, length, heads * head_dim)
         x = x + linear(y, attention.o_proj.weight.bfloat16())
         gate, up = linear(normed(x, layer.post_attention_layernorm, eps), joined(mlp.gate_proj, mlp.up_proj)).chunk(2, -1)
         x = x + linear(silu(gate) * up, mlp.down_proj.weight.bfloat16())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from bag import start_as_bag_of_words
 from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, dialogues, without
 from elsewhere import SMALL_TALK
 from evaluate import Answer, evaluate, validate
@@ -38,8 +39,9 @@ POOL = 32  # batches whose dialogues are sorted by length together, so that litt
 MAX_TOKENS = 160  # of a dialogue; longer ones are left out
 # Replies are few and soon known by heart; which of them to give is what takes long to learn, and shows in the first tokens.
 OPENING_TOKENS, OPENING_SHARE = 10, 0.88
+BAG_STEPS = 1000
 NAMING = 0.5  # weight of the loss of naming the fact
-PEAK_RATE, FINAL_RATE, WARMUP = 3e-3, 3e-5, 100  # the learning rate falls by a half cosine
+PEAK_RATE, FINAL_RATE, WARMUP = 1e-3, 2e-5, 100  # the learning rate falls by a half cosine
 WEIGHT_DECAY = 0.1
 
 
@@ -79,7 +81,7 @@ def shape(vocabulary: int) -> LlamaConfig:
         hidden_size=256,
         num_hidden_layers=4,
         num_attention_heads=4,
-        num_key_value_heads=1,
+        num_key_value_heads=4,
         head_dim=64,
         intermediate_size=512,
         max_position_embeddings=1024,
@@ -138,6 +140,9 @@ def optimizers_of(learner: Learner) -> list[torch.optim.Optimizer]:
 def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, facts: Sequence[Fact], console: Console) -> None:
     replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
     learner = Learner(model, len(replies))
+    start_as_bag_of_words(model)
+    loss = train_bag(model, learner.namer, tokenizer, Speaker(seed + 1, facts, avoided_questions()), replies, BAG_STEPS)
+    console.print(f"as a bag of words: loss {loss:.4f}")
     optimizers = optimizers_of(learner)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
