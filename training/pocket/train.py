@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import torch
 from bag import start_as_bag_of_words
-from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, dialogues, without
+from bag import start_as_bag_of_words, train_bag
+from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, Speaker, avoided_questions, dialogues, without
 from elsewhere import SMALL_TALK
 from evaluate import Answer, evaluate, validate
 from export import export
@@ -141,8 +142,8 @@ def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, 
     replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
     learner = Learner(model, len(replies))
     start_as_bag_of_words(model)
-    loss = train_bag(model, learner.namer, tokenizer, Speaker(seed + 1, facts, avoided_questions()), replies, BAG_STEPS)
-    console.print(f"as a bag of words: loss {loss:.4f}")
+    bag_loss = train_bag(model, learner.namer, tokenizer, Speaker(seed + 1, facts, avoided_questions()), replies, BAG_STEPS)
+    console.print(f"as a bag of words: loss {bag_loss:.4f}")
     optimizers = optimizers_of(learner)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
@@ -188,9 +189,10 @@ def main() -> None:
     console.print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
     train(model, tokenizer, args.steps, args.seed, facts, console)
     model.eval()
-    report("validation", validate(model, tokenizer, left_out), console)
     report("dev", evaluate(model, tokenizer, DEV), console)
-    if not args.validate:
+    if args.validate:
+        report("validation", validate(model, tokenizer, left_out), console)
+    else:
         report("held out", evaluate(model, tokenizer, HELD_OUT), console, show=False)
     export(args.out, model, tokenizer)
     console.print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
