@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from bag import start_as_bag_of_words
 from bag import start_as_bag_of_words, train_bag
 from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, Speaker, avoided_questions, dialogues, without
 from elsewhere import SMALL_TALK
