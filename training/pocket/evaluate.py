@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,12 @@ class Answer:
 
     @property
     def right(self) -> bool:
-        return all(name in self.text for name in self.names)
+        return all(holds(self.text, name) for name in self.names)
+
+
+def holds(text: str, name: str) -> bool:
+    """``name`` may be alternatives with "|" between them; flags are whole words."""
+    return any(re.search(rf"(?<![\w-]){one}(?![\w-])" if one[0] == "-" else re.escape(one), text) for one in name.split("|"))
 
 
 def evaluate(model: Any, tokenizer: Tokenizer, questions: Path) -> list[Answer]:
@@ -36,7 +42,7 @@ def evaluate(model: Any, tokenizer: Tokenizer, questions: Path) -> list[Answer]:
 
 def validate(model: Any, tokenizer: Tokenizer, left_out: Sequence[tuple[str, Fact]]) -> list[Answer]:
     """Answers to questions that were left out of the training; right with the opening of their fact's reply."""
-    return [Answer(ask, (fact.reply[:OPENING],), answer(model, tokenizer, ask, OPENING // 2)) for ask, fact in left_out]
+    return [Answer(ask, (fact.reply[:OPENING].partition("|")[0],), answer(model, tokenizer, ask, OPENING // 2)) for ask, fact in left_out]
 
 
 @torch.inference_mode()

@@ -4280,7 +4280,6 @@ EMBED = (
         ask=(
             "cosine",
             "cosine of two sentences",
-            "how alike are these two sentences",
             "do these mean the same thing?",
             "sts score",
             "are two questions duplicates",
