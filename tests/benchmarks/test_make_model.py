@@ -21,7 +21,7 @@ import make_model
 def test_a_small_shape_runs(architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tied = architecture != "llama"
     shape = make_model.Shape(
-        architecture, 2, 64, 96, 4, 2, 32, 1600, 10000.0, tied, bias=architecture == "qwen2", head_norms=architecture == "qwen3"
+        architecture, 2, 64, 96, 4, 2, 32, 3136, 10000.0, tied, bias=architecture == "qwen2", head_norms=architecture == "qwen3"
     )
     monkeypatch.setattr(make_model, "SHAPES", {"small": shape})
     out = tmp_path / "small.gguf"
@@ -30,7 +30,7 @@ def test_a_small_shape_runs(architecture: str, tmp_path: Path, monkeypatch: pyte
     model = heron.load(out)
     formats = {name: tensor.format.name for name, tensor in model.checkpoint.tensors.items()}
     assert formats["blk.1.attn_q.weight"] == "Q4_0" and formats["token_embd.weight"] == "Q8_0" and ("output.weight" in formats) != tied
-    assert model.tokenizer.vocab_size == 1600 and np.isfinite(model.logits([5, 1599])).all()
+    assert model.tokenizer.vocab_size == 3136 and np.isfinite(model.logits([5, 3135])).all()
 
 
 @pytest.mark.parametrize("format", ["Q8_0", "Q4_K", "Q6_K", "E4M3_32", "E4M3_128", "BF16"])

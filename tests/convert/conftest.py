@@ -23,9 +23,9 @@ HIDDEN, LAYERS = 256, 8
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of the pocket model's vocabulary, in F16."""
-    shape = make_model.Shape("llama", LAYERS, HIDDEN, 512, 8, 2, 32, 1536, 10000.0, False)
+    shape = make_model.Shape("llama", LAYERS, HIDDEN, 512, 8, 2, 32, 3072, 10000.0, False)
     rng = np.random.default_rng(0)
-    tensors: dict[str, Any] = {"token_embd.weight": rng.standard_normal((1536, HIDDEN), np.float32).astype(np.float16)}
+    tensors: dict[str, Any] = {"token_embd.weight": rng.standard_normal((3072, HIDDEN), np.float32).astype(np.float16)}
     for layer in range(LAYERS):
         for name, size in shape.matrices().items():
             # What layers add is small beside what they are given, as in trained models: rounding is not amplified from layer to layer.
@@ -33,10 +33,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tensors[f"blk.{layer}.{name}.weight"] = (rng.standard_normal(size, np.float32) * scale).astype(np.float16)
         for name in ("attn_norm", "ffn_norm"):
             tensors[f"blk.{layer}.{name}.weight"] = np.ones(HIDDEN, np.float32)
-    head = rng.standard_normal((1536, HIDDEN), np.float32) / HIDDEN**0.5
+    head = rng.standard_normal((3072, HIDDEN), np.float32) / HIDDEN**0.5
     tensors |= {"output_norm.weight": np.ones(HIDDEN, np.float32), "output.weight": head.astype(np.float16)}
     path = tmp_path_factory.mktemp("original") / "model-F16.gguf"
-    write_gguf(path, shape.metadata() | make_model.tokenizer(str(pocket.path()), 1536), tensors)
+    write_gguf(path, shape.metadata() | make_model.tokenizer(str(pocket.path()), 3072), tensors)
     return path
 
 

@@ -52,7 +52,7 @@ print(json.dumps({"told": told.total(context), "held": resident_bytes() - before
 
 def of_shape(path: Path, hidden: int, layers: int, format: str) -> None:
     """A Llama with the pocket model's tokenizer and random weights."""
-    shape = make_model.Shape("llama", layers, hidden, 3 * hidden, hidden // 64, 4, 64, 1536, 10000.0, False)
+    shape = make_model.Shape("llama", layers, hidden, 3 * hidden, hidden // 64, 4, 64, 3072, 10000.0, False)
     metadata = shape.metadata() | make_model.tokenizer(str(pocket.path()), shape.vocab)
     write_gguf(path, metadata, make_model.tensors(shape, format, format))
 
