@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import argparse
 import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from bag import start_as_bag_of_words, train_bag
-from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Message, Speaker, avoided_questions, dialogues, without
+from batches import Batch, batches
+from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Speaker, avoided_questions, dialogues, without
 from elsewhere import SMALL_TALK
 from evaluate import Answer, evaluate, validate
 from export import export
-from fact import Fact
 from forward import hidden_states
 from knowledge import FACTS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tokenizer import IGNORED, encode_dialogue, train_tokenizer
-from tokenizers import Tokenizer
+from tokenizer import IGNORED, train_tokenizer
 from torch.nn.functional import cross_entropy, linear, rms_norm
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -34,24 +32,24 @@ POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
 VOCABULARY = 3072
 TOKENIZER_DIALOGUES = 30_000
-BATCH = 64  # dialogues
-POOL = 32  # batches whose dialogues are sorted by length together, so that little is padding
-MAX_TOKENS = 160  # of a dialogue; longer ones are left out
-# Replies are few and soon known by heart; which of them to give is what takes long to learn, and shows in the first tokens.
-OPENING_TOKENS, OPENING_SHARE = 10, 0.88
 BAG_STEPS = 1200
-NAMING = 0.5  # weight of the loss of naming the fact
-PEAK_RATE, FINAL_RATE, WARMUP = 1e-3, 2e-5, 100  # the learning rate falls by a half cosine
+FINAL_RATE, WARMUP = 2e-5, 100
 KNOWN_SHARE = 0.3  # of the rate, for what has learned already as a bag of words
 WEIGHT_DECAY = 0.1
 
 
-class Batch(NamedTuple):
-    """Dialogues. Padding comes last, so that no real token attends to it."""
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the training."""
 
-    ids: torch.Tensor  # int64 [BATCH, longest]
-    targets: torch.Tensor  # int64 [BATCH, longest]: the next id where the assistant speaks, else IGNORED
-    facts: torch.Tensor  # int64 [BATCH, longest]: the number of the reply at the last token before it, else IGNORED
+    steps: int
+    peak: float  # the learning rate, which falls from there by a half cosine
+    openings: float  # share of the dialogues of which only the opening of the reply is learned
+    naming: float  # weight of the loss of naming the fact
+
+
+#: Which reply to give is what takes long to learn, and shows in the first tokens; then the replies, which are few, are learned by heart.
+STAGES = (Stage(2200, 1e-3, openings=0.88, naming=0.5), Stage(500, 8e-4, openings=0.0, naming=0.0))
 
 
 class Learner(torch.nn.Module):
@@ -65,14 +63,16 @@ class Learner(torch.nn.Module):
         self.model = model
         self.namer = torch.nn.Linear(model.config.hidden_size, facts, bias=False)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def forward(self, batch: Batch, naming: float) -> torch.Tensor:
         """The mean cross entropy of what the assistant says, and of the names. Logits are computed for those tokens alone."""
         counts, begins = batch.targets != IGNORED, batch.facts != IGNORED
         early, late = hidden_states(self.model, batch.ids)
         logits = linear(late[counts], self.model.lm_head.weight.bfloat16())
-        names = linear(rms_norm(early[begins], early.shape[-1:]), self.namer.weight.bfloat16())
         saying = cross_entropy(logits.float(), batch.targets[counts])
-        return saying + NAMING * cross_entropy(names.float(), batch.facts[begins])
+        if not naming:
+            return saying
+        names = linear(rms_norm(early[begins], early.shape[-1:]), self.namer.weight.bfloat16())
+        return saying + naming * cross_entropy(names.float(), batch.facts[begins])
 
 
 def shape(vocabulary: int) -> LlamaConfig:
@@ -91,41 +91,11 @@ def shape(vocabulary: int) -> LlamaConfig:
     )
 
 
-def batches(tokenizer: Tokenizer, seed: int, facts: Sequence[Fact], replies: Mapping[str, int]) -> Iterator[Batch]:
-    rng, stream = random.Random(seed), dialogues(seed, facts)
-    while True:
-        encoded = (example(rng, tokenizer, messages, replies) for messages in stream)
-        pool = sorted(islice((lists for lists in encoded if len(lists[0]) <= MAX_TOKENS), BATCH * POOL), key=lambda lists: len(lists[0]))
-        groups = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
-        rng.shuffle(groups)
-        for group in groups:
-            longest = max(len(lists[0]) for lists in group)
-            yield Batch(
-                *(
-                    torch.tensor([lists[kind] + [padding] * (longest - len(lists[kind])) for lists in group])
-                    for kind, padding in enumerate((0, IGNORED, IGNORED))
-                )
-            )
-
-
-def example(rng: random.Random, tokenizer: Tokenizer, messages: list[Message], replies: Mapping[str, int]) -> tuple[list[int], ...]:
-    """Ids, targets and facts of a dialogue; of most of those of one turn, all up to the opening of the reply."""
-    ids, targets = encode_dialogue(tokenizer, messages)
-    spoken = [place for place, target in enumerate(targets) if target != IGNORED]
-    begins = [place for place in spoken if place - 1 not in spoken]
-    said = [message["content"] for message in messages if message["role"] == "assistant"]
-    facts = [IGNORED] * len(ids)
-    for place, reply in zip(begins, said, strict=True):
-        facts[place] = replies.get(reply, IGNORED)
-    end = begins[0] + OPENING_TOKENS if len(begins) == 1 and rng.random() < OPENING_SHARE else len(ids)
-    return ids[:end], targets[:end], facts[:end]
-
-
-def learning_rate(step: int, steps: int) -> float:
+def learning_rate(step: int, stage: Stage) -> float:
     if step < WARMUP:
-        return PEAK_RATE * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, steps - WARMUP)
-    return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
+        return stage.peak * (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, stage.steps - WARMUP)
+    return FINAL_RATE + (stage.peak - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
 
 
 def optimizers_of(learner: Learner) -> list[torch.optim.Optimizer]:
@@ -138,20 +108,15 @@ def optimizers_of(learner: Learner) -> list[torch.optim.Optimizer]:
     ]
 
 
-def train(model: LlamaForCausalLM, tokenizer: Tokenizer, steps: int, seed: int, facts: Sequence[Fact], console: Console) -> None:
-    replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
-    learner = Learner(model, len(replies))
-    start_as_bag_of_words(model)
-    bag_loss = train_bag(model, learner.namer, tokenizer, Speaker(seed + 1, facts, avoided_questions()), replies, BAG_STEPS)
-    console.print(f"as a bag of words: loss {bag_loss:.4f}")
+def train(learner: Learner, stage: Stage, stream: Iterator[Batch], console: Console) -> None:
     optimizers = optimizers_of(learner)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=steps)
-        for step, batch in enumerate(islice(batches(tokenizer, seed, facts, replies), steps)):
+        task = progress.add_task("training", total=stage.steps)
+        for step, batch in enumerate(islice(stream, stage.steps)):
             for optimizer, share in zip(optimizers, (1.0, KNOWN_SHARE), strict=True):
-                optimizer.param_groups[0]["lr"] = share * learning_rate(step, steps)
-            loss = learner(batch)
+                optimizer.param_groups[0]["lr"] = share * learning_rate(step, stage)
+            loss = learner(batch, stage.naming)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             for optimizer in optimizers:
@@ -172,7 +137,7 @@ def report(name: str, answers: Sequence[Answer], console: Console, show: bool = 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train Heron's pocket model.")
-    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many steps, to try things with fewer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--validate", type=int, metavar="N", help="leave every Nth question that is written out for validation")
@@ -187,7 +152,15 @@ def main() -> None:
     tokenizer = train_tokenizer(islice(dialogues(args.seed), TOKENIZER_DIALOGUES), VOCABULARY)
     model = LlamaForCausalLM._from_config(shape(tokenizer.get_vocab_size()))
     console.print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
-    train(model, tokenizer, args.steps, args.seed, facts, console)
+    replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
+    learner = Learner(model, len(replies))
+    start_as_bag_of_words(model)
+    speaker = Speaker(args.seed + 1, facts, avoided_questions())
+    loss = train_bag(model, learner.namer, tokenizer, speaker, replies, round(BAG_STEPS * args.scale))
+    console.print(f"as a bag of words: loss {loss:.4f}")
+    for number, stage in enumerate(STAGES):
+        stream = batches(tokenizer, args.seed + 2 * number, facts, replies, stage.openings)
+        train(learner, replace(stage, steps=round(stage.steps * args.scale)), stream, console)
     model.eval()
     report("dev", evaluate(model, tokenizer, DEV), console)
     if args.validate:
