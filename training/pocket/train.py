@@ -49,7 +49,7 @@ class Stage:
 
 
 #: Which reply to give is what takes long to learn, and shows in the first tokens; then the replies, which are few, are learned by heart.
-STAGES = (Stage(2200, 1e-3, openings=0.88, naming=0.5), Stage(500, 8e-4, openings=0.0, naming=0.0))
+STAGES = (Stage(2200, 1e-3, openings=0.88, naming=0.5), Stage(400, 1.2e-3, openings=0.0, naming=0.0))
 
 
 class Learner(torch.nn.Module):
