@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizer import CHAT_TEMPLATE, END, END_OF_TEXT, SPECIAL
-from tokenizers import Tokenizer
+from tokenizer import CHAT_TEMPLATE, END, END_OF_TEXT, SPECIAL, Vocabulary
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from heron.checkpoint.gguf_writer import write_gguf
@@ -33,7 +31,7 @@ NAMES = {
 NORMAL, CONTROL = 1, 3  # token types of GGUF
 
 
-def export(path: Path, model: LlamaForCausalLM, tokenizer: Tokenizer) -> None:
+def export(path: Path, model: LlamaForCausalLM, vocabulary: Vocabulary) -> None:
     config = model.config
     tensors: dict[str, Tensor | NDArray[Any]] = {}
     for name, parameter in model.named_parameters():  # the tied head is not named again
@@ -41,7 +39,7 @@ def export(path: Path, model: LlamaForCausalLM, tokenizer: Tokenizer) -> None:
         if name.endswith(("q_proj.weight", "k_proj.weight")):
             values = adjacent_pairs(values, config.hidden_size // config.num_attention_heads)
         tensors[gguf_name(name)] = q8_0(values) if values.ndim == 2 else values
-    write_gguf(path, {**hyperparameters(config), **vocabulary(tokenizer)}, tensors)
+    write_gguf(path, {**hyperparameters(config), **tokenizer(vocabulary)}, tensors)
 
 
 def gguf_name(name: str) -> str:
@@ -86,18 +84,17 @@ def hyperparameters(config: LlamaConfig) -> dict[str, Any]:
     }
 
 
-def vocabulary(tokenizer: Tokenizer) -> dict[str, Any]:
-    ids = tokenizer.get_vocab()
-    tokens = sorted(ids, key=ids.__getitem__)
+def tokenizer(vocabulary: Vocabulary) -> dict[str, Any]:
+    tokens = vocabulary.tokens()
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": [CONTROL if token in SPECIAL else NORMAL for token in tokens],
-        "tokenizer.ggml.merges": [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]],
-        "tokenizer.ggml.bos_token_id": ids[END_OF_TEXT],
-        "tokenizer.ggml.eos_token_id": ids[END],
-        "tokenizer.ggml.padding_token_id": ids[END_OF_TEXT],
+        "tokenizer.ggml.merges": vocabulary.merges(),
+        "tokenizer.ggml.bos_token_id": tokens.index(END_OF_TEXT),
+        "tokenizer.ggml.eos_token_id": tokens.index(END),
+        "tokenizer.ggml.padding_token_id": tokens.index(END_OF_TEXT),
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.add_eos_token": False,
         "tokenizer.chat_template": CHAT_TEMPLATE,

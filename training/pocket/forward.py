@@ -11,8 +11,8 @@ from torch.nn.functional import embedding, linear, rms_norm, silu
 from transformers import LlamaForCausalLM
 
 
-def hidden_states(model: LlamaForCausalLM, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of ids, int64 [B, T]: the hidden states before the last layer, and those after it, normed; bfloat16 [B, T, hidden] each.
+def hidden_states(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
+    """Of ids, int64 [B, T]: the last hidden states, normed; bfloat16 [B, T, hidden].
 
     For models with as many heads of keys and values as of queries.
     """
@@ -22,9 +22,7 @@ def hidden_states(model: LlamaForCausalLM, ids: torch.Tensor) -> tuple[torch.Ten
     cos, sin = rotations(length, head_dim, float(config.rope_parameters["rope_theta"]))
     future = torch.full((length, length), -torch.inf, dtype=torch.bfloat16).triu(1)
     x = embedding(ids, model.model.embed_tokens.weight).bfloat16()
-    before = x
     for layer in model.model.layers:
-        before = x
         attention, mlp = layer.self_attn, layer.mlp
         projection = joined(attention.q_proj, attention.k_proj, attention.v_proj)
         y = linear(normed(x, layer.input_layernorm, eps), projection).view(batch, length, 3 * heads, head_dim).transpose(1, 2)
@@ -34,7 +32,7 @@ def hidden_states(model: LlamaForCausalLM, ids: torch.Tensor) -> tuple[torch.Ten
         x = x + linear(y, attention.o_proj.weight.bfloat16())
         gate, up = linear(normed(x, layer.post_attention_layernorm, eps), joined(mlp.gate_proj, mlp.up_proj)).chunk(2, -1)
         x = x + linear(silu(gate) * up, mlp.down_proj.weight.bfloat16())
-    return before, normed(x, model.model.norm, eps)
+    return normed(x, model.model.norm, eps)
 
 
 def normed(x: torch.Tensor, norm: torch.nn.Module, eps: float) -> torch.Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,55 +23,18 @@ from forward import hidden_states
 from knowledge import FACTS
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from tokenizer import IGNORED, train_tokenizer
-from torch.nn.functional import cross_entropy, linear, rms_norm
+from tokenizer import IGNORED, Vocabulary
+from torch.nn.functional import cross_entropy, linear
 from transformers import LlamaConfig, LlamaForCausalLM
 
 POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
-VOCABULARY = 3072
+WORDS = 3072
 TOKENIZER_DIALOGUES = 30_000
-BAG_STEPS = 1200
-FINAL_RATE, WARMUP = 2e-5, 100
-KNOWN_SHARE = 0.3  # of the rate, for what has learned already as a bag of words
+BAG_STEPS, STEPS = 1200, 1100
+PEAK_RATE, FINAL_RATE, WARMUP = 1.2e-3, 2e-5, 100  # the learning rate falls by a half cosine
+KNOWN_SHARE = 0.3  # of the rate, for the embeddings, which have learned already as a bag of words
 WEIGHT_DECAY = 0.1
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stretch of the training."""
-
-    steps: int
-    peak: float  # the learning rate, which falls from there by a half cosine
-    openings: float  # share of the dialogues of which only the opening of the reply is learned
-    naming: float  # weight of the loss of naming the fact
-
-
-#: Which reply to give is what takes long to learn, and shows in the first tokens; then the replies, which are few, are learned by heart.
-STAGES = (Stage(2200, 1e-3, openings=0.88, naming=0.5), Stage(400, 1.2e-3, openings=0.0, naming=0.0))
-
-
-class Learner(torch.nn.Module):
-    """The model, and a head that is there while it learns: it names the fact asked for, before the last layer, where the reply is to begin.
-
-    So the choice, which is all that is hard, is made in one place, and the later tokens of the reply can look it up there.
-    """
-
-    def __init__(self, model: LlamaForCausalLM, facts: int) -> None:
-        super().__init__()
-        self.model = model
-        self.namer = torch.nn.Linear(model.config.hidden_size, facts, bias=False)
-
-    def forward(self, batch: Batch, naming: float) -> torch.Tensor:
-        """The mean cross entropy of what the assistant says, and of the names. Logits are computed for those tokens alone."""
-        counts, begins = batch.targets != IGNORED, batch.facts != IGNORED
-        early, late = hidden_states(self.model, batch.ids)
-        logits = linear(late[counts], self.model.lm_head.weight.bfloat16())
-        saying = cross_entropy(logits.float(), batch.targets[counts])
-        if not naming:
-            return saying
-        names = linear(rms_norm(early[begins], early.shape[-1:]), self.namer.weight.bfloat16())
-        return saying + naming * cross_entropy(names.float(), batch.facts[begins])
 
 
 def shape(vocabulary: int) -> LlamaConfig:
@@ -91,34 +53,41 @@ def shape(vocabulary: int) -> LlamaConfig:
     )
 
 
-def learning_rate(step: int, stage: Stage) -> float:
+def learning_rate(step: int, steps: int) -> float:
     if step < WARMUP:
-        return stage.peak * (step + 1) / WARMUP
-    done = (step - WARMUP) / max(1, stage.steps - WARMUP)
-    return FINAL_RATE + (stage.peak - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
+        return PEAK_RATE * (step + 1) / WARMUP
+    done = (step - WARMUP) / max(1, steps - WARMUP)
+    return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
 
 
-def optimizers_of(learner: Learner) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024), which needs fewer steps, for the layers' matrices; AdamW for the embedding, the norms and the names."""
-    matrices = [p for p in learner.model.model.layers.parameters() if p.ndim == 2]
-    rest = [p for p in learner.parameters() if not any(p is matrix for matrix in matrices)]
+def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+    """The mean cross entropy of what the assistant says. Logits are computed for those tokens alone."""
+    counts = batch.targets != IGNORED
+    logits = linear(hidden_states(model, batch.ids)[counts], model.lm_head.weight.bfloat16())
+    return cross_entropy(logits.float(), batch.targets[counts])
+
+
+def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024), which needs fewer steps, for the layers' matrices; AdamW for the embedding and the norms."""
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    rest = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
     return [
         torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, weight_decay=0.0, betas=(0.9, 0.98)),
     ]
 
 
-def train(learner: Learner, stage: Stage, stream: Iterator[Batch], console: Console) -> None:
-    optimizers = optimizers_of(learner)
+def train(model: LlamaForCausalLM, stream: Iterator[Batch], steps: int, console: Console) -> None:
+    optimizers = optimizers_of(model)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=stage.steps)
-        for step, batch in enumerate(islice(stream, stage.steps)):
+        task = progress.add_task("training", total=steps)
+        for step, batch in enumerate(islice(stream, steps)):
             for optimizer, share in zip(optimizers, (1.0, KNOWN_SHARE), strict=True):
-                optimizer.param_groups[0]["lr"] = share * learning_rate(step, stage)
-            loss = learner(batch, stage.naming)
+                optimizer.param_groups[0]["lr"] = share * learning_rate(step, steps)
+            loss = loss_of(model, batch)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()
                 optimizer.zero_grad()
@@ -149,26 +118,22 @@ def main() -> None:
     torch.manual_seed(args.seed)
     console = Console()
     facts, left_out = without(FACTS, args.validate) if args.validate else (FACTS, [])
-    tokenizer = train_tokenizer(islice(dialogues(args.seed), TOKENIZER_DIALOGUES), VOCABULARY)
-    model = LlamaForCausalLM._from_config(shape(tokenizer.get_vocab_size()))
-    console.print(f"{model.num_parameters():,} parameters, {tokenizer.get_vocab_size()} tokens")
-    replies = {reply: number for number, reply in enumerate(dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT)))}
-    learner = Learner(model, len(replies))
+    replies = dict.fromkeys(fact.reply for fact in (*FACTS, *SMALL_TALK, ELSEWHERE_FACT))
+    vocabulary = Vocabulary(islice(dialogues(args.seed), TOKENIZER_DIALOGUES), WORDS, tuple(replies))
+    model = LlamaForCausalLM._from_config(shape(vocabulary.size))
+    console.print(f"{model.num_parameters():,} parameters, {vocabulary.size} tokens")
     start_as_bag_of_words(model)
-    speaker = Speaker(args.seed + 1, facts, avoided_questions())
-    loss = train_bag(model, learner.namer, tokenizer, speaker, replies, round(BAG_STEPS * args.scale))
+    loss = train_bag(model, vocabulary, Speaker(args.seed + 1, facts, avoided_questions()), round(BAG_STEPS * args.scale))
     console.print(f"as a bag of words: loss {loss:.4f}")
-    for number, stage in enumerate(STAGES):
-        stream = batches(tokenizer, args.seed + 2 * number, facts, replies, stage.openings)
-        train(learner, replace(stage, steps=round(stage.steps * args.scale)), stream, console)
+    train(model, batches(vocabulary, args.seed, facts), round(STEPS * args.scale), console)
     model.eval()
-    report("dev", evaluate(model, tokenizer, DEV), console)
-    if args.validate:
-        report("validation", validate(model, tokenizer, left_out), console)
-    else:
-        report("held out", evaluate(model, tokenizer, HELD_OUT), console, show=False)
-    export(args.out, model, tokenizer)
+    export(args.out, model, vocabulary)
     console.print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
+    report("dev", evaluate(model, vocabulary, DEV), console)
+    if args.validate:
+        report("validation", validate(model, vocabulary, left_out), console)
+    else:
+        report("held out", evaluate(model, vocabulary, HELD_OUT), console, show=False)
 
 
 if __name__ == "__main__":
