@@ -74,12 +74,13 @@ def test_turns_are_remembered_and_taken_back(fresh: Conversation) -> None:
 
 
 def test_a_later_turn_reads_only_what_is_new(fresh: Conversation) -> None:
-    said(fresh, "What can you do? " * 10, max_tokens=30)
+    said(fresh, "What can you do? " * 30, max_tokens=30)
     turn = fresh.ask("And then?", SamplingParams(temperature=0, max_tokens=2))
     while not turn.over:
         turn.wait(1.0)
     new = turn.timings.prompt_tokens - turn.timings.cached_tokens
-    assert turn.timings.prompt_tokens > 80 and new < 32 + len(fresh.model.encode("And then?")) + 16  # a block, and the turn's own
+    # A block, the turn's own, and the answer: the pocket model says its head in one token, as which no text is read.
+    assert turn.timings.prompt_tokens > 200 and new < 32 + len(fresh.model.encode("And then?")) + 16 + 30
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(fresh: Conversation) -> None:
