@@ -1,4 +1,4 @@
-"""The forward pass of a small Llama of transformers, in bfloat16 and with few operations: faster to train on a CPU core.
+"""The forward pass of a small Llama of transformers, in bfloat16 and with few operations: a little faster to train on a CPU core.
 
 A pass over short sequences of narrow vectors spends its time between the matrix products, so products of one input are one product here,
 and nothing is rounded up and down again.
