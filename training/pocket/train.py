@@ -1,7 +1,7 @@
 """Trains the pocket model, the small chat model that ships with Heron, and writes it as GGUF.
 
 `python training/pocket/train.py` takes about 12 minutes on one busy core, and prints how many of the held-out questions of tests/pocket it
-answers rightly. It needs torch and transformers (`pip install -e '.[dev]'`). `THP_MEM_ALLOC_ENABLE=1` in the environment makes it faster.
+answers rightly. It needs torch and transformers (`pip install -e '.[dev]'`).
 
 1. The vocabulary: words of the dialogues, and a token for the head of each reply (tokenizer.py).
 2. The embeddings alone, as a bag of words (bag.py).
