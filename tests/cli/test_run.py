@@ -111,7 +111,8 @@ def test_an_error_does_not_end_a_conversation(stories: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_ctrl_c_ends_the_answer_and_prints_stats(stories: Path) -> None:
-    line = [sys.executable, "-m", "heron", "run", str(stories), "--raw", "-p", ONCE, "--stats", "--backend", "reference"]
+    endless = ["-c", "20000", "-n", "-1", "--stats", "--backend", "reference"]
+    line = [sys.executable, "-m", "heron", "run", str(stories), "--raw", "-p", ONCE, *endless]
     with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.read(10)  # it streams
