@@ -25,13 +25,13 @@ class Batch(NamedTuple):
     targets: torch.Tensor  # int64 [BATCH, longest]: the next id where the assistant speaks, else IGNORED
 
 
-def batches(vocabulary: Vocabulary, seed: int, facts: Sequence[Fact]) -> Iterator[Batch]:
-    """Batches without end."""
+def batches(vocabulary: Vocabulary, seed: int, facts: Sequence[Fact], heads: float = HEADS) -> Iterator[Batch]:
+    """Batches without end; of a share of ``heads`` of the dialogues only the head of the reply."""
     rng, stream = random.Random(seed), dialogues(seed, facts)
     while True:
         encoded = (vocabulary.dialogue(messages) for messages in stream)
         whole = islice((pair for pair in encoded if len(pair[0]) <= MAX_TOKENS), BATCH * POOL)
-        pool = sorted((to_the_head(*pair) if rng.random() < HEADS else pair for pair in whole), key=lambda pair: len(pair[0]))
+        pool = sorted((to_the_head(*pair) if rng.random() < heads else pair for pair in whole), key=lambda pair: len(pair[0]))
         groups = [pool[start : start + BATCH] for start in range(0, len(pool), BATCH)]
         rng.shuffle(groups)
         for group in groups:

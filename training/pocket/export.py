@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tokenizer import CHAT_TEMPLATE, END, END_OF_TEXT, SPECIAL, Vocabulary
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -40,6 +41,14 @@ def export(path: Path, model: LlamaForCausalLM, vocabulary: Vocabulary) -> None:
             values = adjacent_pairs(values, config.hidden_size // config.num_attention_heads)
         tensors[gguf_name(name)] = q8_0(values) if values.ndim == 2 else values
     write_gguf(path, {**hyperparameters(config), **tokenizer(vocabulary)}, tensors)
+
+
+def round_as_written(model: LlamaForCausalLM) -> None:
+    """Give the model the numbers that a file of it has."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(torch.from_numpy(q8_0(parameter.detach().numpy()).numpy()))
 
 
 def gguf_name(name: str) -> str:

@@ -1,11 +1,12 @@
 """Trains the pocket model, the small chat model that ships with Heron, and writes it as GGUF.
 
-`python training/pocket/train.py` takes about 12 minutes on one busy core, and prints how many of the held-out questions of tests/pocket it
+`python training/pocket/train.py` takes about 14 minutes on one core, and prints how many of the held-out questions of tests/pocket it
 answers rightly. It needs torch and transformers (`pip install -e '.[dev]'`).
 
 1. The vocabulary: words of the dialogues, and a token for the head of each reply (tokenizer.py).
 2. The embeddings alone, as a bag of words (bag.py).
 3. The whole model, on questions and the heads of replies, and on whole replies.
+4. Whole replies by heart (by_heart.py), from numbers that a file can hold, so that this can begin from a file, too.
 
 The same seed, steps and threads on the same machine give the same file.
 """
@@ -14,17 +15,18 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 from bag import start_as_bag_of_words, train_bag
 from batches import Batch, batches
+from by_heart import ByHeart
 from dialogues import DEV, ELSEWHERE_FACT, HELD_OUT, Speaker, avoided_questions, dialogues, without
 from elsewhere import SMALL_TALK
 from evaluate import Answer, evaluate, validate
-from export import export
+from export import export, round_as_written
 from forward import hidden_states
 from knowledge import FACTS
 from rich.console import Console
@@ -37,8 +39,8 @@ POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
 WORDS = 3072
 TOKENIZER_DIALOGUES = 30_000
-BAG_STEPS, STEPS = 1200, 1100
-PEAK_RATE, FINAL_RATE, WARMUP = 1.2e-3, 2e-5, 100  # the learning rate falls by a half cosine
+BAG_STEPS, STEPS, HEART_STEPS = 1200, 1100, 300
+PEAK_RATE, HEART_RATE, FINAL_RATE, WARMUP = 1.2e-3, 6e-4, 2e-5, 100  # the learning rate falls by a half cosine
 KNOWN_SHARE = 0.3  # of the rate, for the embeddings, which have learned already as a bag of words
 WEIGHT_DECAY = 0.1
 
@@ -59,11 +61,11 @@ def shape(vocabulary: int) -> LlamaConfig:
     )
 
 
-def learning_rate(step: int, steps: int) -> float:
+def learning_rate(step: int, steps: int, peak: float) -> float:
     if step < WARMUP:
-        return PEAK_RATE * (step + 1) / WARMUP
+        return peak * (step + 1) / WARMUP
     done = (step - WARMUP) / max(1, steps - WARMUP)
-    return FINAL_RATE + (PEAK_RATE - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
+    return FINAL_RATE + (peak - FINAL_RATE) * (1 + math.cos(math.pi * done)) / 2
 
 
 def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
@@ -83,14 +85,19 @@ def optimizers_of(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     ]
 
 
-def train(model: LlamaForCausalLM, stream: Iterator[Batch], steps: int, console: Console) -> None:
+Loss = Callable[[LlamaForCausalLM, Batch], torch.Tensor]
+
+
+def train(
+    model: LlamaForCausalLM, stream: Iterator[Batch], steps: int, console: Console, loss_of: Loss = loss_of, peak: float = PEAK_RATE
+) -> None:
     optimizers = optimizers_of(model)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=steps)
         for step, batch in enumerate(islice(stream, steps)):
             for optimizer, share in zip(optimizers, (1.0, KNOWN_SHARE), strict=True):
-                optimizer.param_groups[0]["lr"] = share * learning_rate(step, steps)
+                optimizer.param_groups[0]["lr"] = share * learning_rate(step, steps, peak)
             loss = loss_of(model, batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -132,6 +139,9 @@ def main() -> None:
     loss = train_bag(model, vocabulary, Speaker(args.seed + 1, facts, avoided_questions()), round(BAG_STEPS * args.scale))
     console.print(f"as a bag of words: loss {loss:.4f}")
     train(model, batches(vocabulary, args.seed, facts), round(STEPS * args.scale), console)
+    round_as_written(model)
+    whole = batches(vocabulary, args.seed + 2, facts, heads=0.0)
+    train(model, whole, round(HEART_STEPS * args.scale), console, ByHeart(model), HEART_RATE)
     model.eval()
     export(args.out, model, vocabulary)
     console.print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")
