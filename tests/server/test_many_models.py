@@ -7,6 +7,8 @@ import gc
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -323,17 +325,27 @@ def test_memory_bounds_what_is_here(folder: Path) -> None:
         assert "--max-memory" in refused.json()["error"]["message"]
 
 
-def own_bytes() -> int:
-    """What this process holds that is nobody else's: what it shares changes with other processes."""
-    status = Path("/proc/self/status").read_text().splitlines()
+def own_bytes(process: int) -> int:
+    """What a process holds that is nobody else's."""
+    status = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line for line in status if line.startswith("RssAnon:")).split()[1]) * 1024
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="this system does not say")
-def test_memory_comes_back(many: Served) -> None:
-    held = []
-    for _ in range(10):
-        for name in NAMES:
-            assert many.post("/v1/completions", json=ASKED | {"model": name, "max_tokens": 2}).status_code == 200
-        held.append(own_bytes())
+def test_memory_comes_back(folder: Path) -> None:
+    """In a process of its own, whose memory nothing else has been in."""
+    models = [str(folder / f"{name}.gguf") for name in NAMES]
+    command = [sys.executable, "-m", "heron", "serve", *models, "--max-models", "1", "--port", "0", "--threads", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            url = next(line.split()[1] for line in server.stdout if line.split()[:1] == ["address"])
+            held = []
+            for _ in range(10):
+                for name in NAMES:
+                    body = ASKED | {"model": name, "max_tokens": 2}
+                    assert httpx.post(url + "/v1/completions", json=body, timeout=PATIENCE).status_code == 200
+                held.append(own_bytes(server.pid))
+        finally:
+            server.kill()
     assert max(held[5:]) - held[4] < 8 << 20, held
