@@ -32,7 +32,7 @@ def test_ask_and_come_back(page: Page, served: Served) -> None:
     )  # a speed that can be
     first = answer.locator(".prose").inner_text()
     asked(page, "And what else?")
-    expect(page.locator(".figures").last).to_contain_text("cached")
+    expect(page.locator(".figures").last).to_contain_text("prompt")  # of a first token that stands for many nothing is read again
     expect(page.locator(".meter-words")).to_contain_text("/")
     expect(page).to_have_title("What can you do? · Heron")
     page.reload()
