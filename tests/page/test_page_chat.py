@@ -24,7 +24,7 @@ expect.set_options(timeout=LONGEST)
 
 def test_ask_and_come_back(page: Page, served: Served) -> None:
     go(page, served.url)
-    answer = asked(page, "What can you do?")
+    answer = asked(page, "What can you do for me today, and how do I ask?")
     expect(answer.locator(".prose")).to_contain_text("heron run")
     expect(answer.locator(".figures")).to_contain_text("tokens/s")
     assert (
@@ -32,13 +32,13 @@ def test_ask_and_come_back(page: Page, served: Served) -> None:
     )  # a speed that can be
     first = answer.locator(".prose").inner_text()
     asked(page, "And what else?")
-    expect(page.locator(".figures").last).to_contain_text("prompt")  # of a first token that stands for many nothing is read again
+    expect(page.locator(".figures").last).to_contain_text("cached")
     expect(page.locator(".meter-words")).to_contain_text("/")
-    expect(page).to_have_title("What can you do? · Heron")
+    expect(page).to_have_title("What can you do for me today, and how do I ask? · Heron")
     page.reload()
     expect(page.locator(".answer")).to_have_count(2)
     expect(page.locator(".answer .prose").first).to_have_text(first, use_inner_text=True)
-    expect(page.locator(".row.open")).to_have_text("What can you do?")
+    expect(page.locator(".row.open")).to_have_text("What can you do for me today, and how do I ask?")
     page.locator(".new-chat").click()
     expect(page.locator(".welcome")).to_be_visible()
     page.go_back()
