@@ -233,8 +233,8 @@ def test_the_pocket_model_learns_a_line(line: Tensor, tmp_path: Path) -> None:
     """Adapters beside weights that stay in Q8_0; merged, and as an adapter, they give the same logits elsewhere."""
     torch.manual_seed(0)
     model = trainable(pocket.path(), lora=Lora(rank=4))
-    losses = learn(model, line, 8, 0.01)
-    assert losses[-1] < 0.5 * losses[0] and all(np.diff(losses) < 0.1)
+    losses = learn(model, line, 8, 0.005)
+    assert losses[-1] < 0.5 * losses[0] and all(np.diff(losses) < 0)
     with torch.no_grad():
         expected = model(line).numpy()
     path = tmp_path / "merged.gguf"
