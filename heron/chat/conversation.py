@@ -52,7 +52,7 @@ class Conversation:
         question: Message = {"role": "user", "content": text}
         prompt: Prompt = text if self.raw else [*self._sent(), question]
         ids = self.model.encode(prompt)
-        splitter = Splitter(None) if self.raw else Splitter.of(self.model.template.source, self.model.tokenizer, ids)
+        splitter = Splitter(None) if self.raw else self.model.splitter(ids, params.constraint is not None)
         return Turn(self.engine, question, ids, params, splitter, continues=self.raw)
 
     def keep(self, turn: Turn) -> None:

@@ -32,12 +32,14 @@ def run(
     where: dict[str, Any],
     system: Annotated[str | None, typer.Option(help="The system message.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without a chat template.")] = False,
+    hide_reasoning: Annotated[bool, typer.Option("--hide-reasoning", help="Show the answer without what the model thinks before.")] = False,
     interactive: Annotated[bool, typer.Option("-i", "--interactive", help="Talk in turns, as heron chat does.")] = False,
     stats: Annotated[bool, typer.Option("--stats", help="Print times, speeds and memory at the end.")] = False,
 ) -> None:
     """Answer a prompt, or talk, with a model.
 
-    The answer goes to stdout, everything else to stderr. Ctrl-C ends an answer. Without a prompt it is heron chat.
+    The answer goes to stdout, everything else to stderr; what a model thinks before it answers is dim, and shown in a terminal alone.
+    Ctrl-C ends an answer. Without a prompt it is heron chat.
 
     \b
     heron run                                       talk with the model that ships with Heron
@@ -54,12 +56,12 @@ def run(
             params = params.changed(max_tokens=None)
         from heron.cli.talking import talk
 
-        talk(model, params, where, system=system, raw=raw, first=text, stats=stats)
+        talk(model, params, where, system=system, raw=raw, first=text, stats=stats, hide_reasoning=hide_reasoning)
         return
     loaded = open_model(model, **where)
     try:
         loaded.must_generate()
-        answer(loaded, text, params, system, raw, note, given(ctx, "max_tokens"))
+        answer(loaded, text, params, system, raw, note, given(ctx, "max_tokens"), hide_reasoning)
     finally:
         if stats:
             report(loaded)

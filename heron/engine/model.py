@@ -27,6 +27,7 @@ from heron.models.registry import build_model
 if TYPE_CHECKING:  # imported where they are used first, which is while weights are laid out
     from heron.graph.graph import Model as GraphModel
     from heron.text.chat import ChatTemplate
+    from heron.text.reasoning import Splitter
     from heron.text.tokenizer import Tokenizer
 
 #: Tokens of a prompt that are computed in one step.
@@ -152,6 +153,15 @@ class Model:
             raise RequestError("the prompt is empty")
         return ids
 
+    def splitter(self, ids: SequenceOf[int], constrained: bool = False) -> Splitter:
+        """What tells reasoning from the answer to a conversation, by its tokens. A constraint that holds from the first token on leaves no
+        reasoning: there all is the answer, unless the template has begun to reason. Raises TemplateError where the model has no template.
+        """
+        from heron.text.reasoning import Splitter
+
+        found = Splitter.of(self.template.source, self.tokenizer, ids)
+        return found if found.reasoning or not constrained else Splitter(None)
+
     def _fits(self, ids: list[int]) -> None:
         if len(ids) >= self.context_length:
             room = self.context_length
@@ -174,14 +184,15 @@ class Model:
 
         An encoder-decoder reads the prompt with its encoder, and generates from its own start.
         Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
-        the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
+        the pieces are yielded as they come. A constraint holds what follows the reasoning that a template has begun. Raises RequestError for a prompt that is empty or does not fit.
         """
         self.must_generate()
         params = (params or SamplingParams()).changed(**sampling)
         ids = self.encode(prompt)
         self._fits(ids)
         chat = not isinstance(prompt, str) and isinstance(prompt[0], dict)
-        pieces = self._pieces(ids, params, continues=not chat)
+        splitter = self.splitter(ids) if chat and params.constraint is not None else None
+        pieces = self._pieces(ids, params, not chat, splitter)
         if stream:
             return pieces
         answer = Generation()
@@ -190,11 +201,11 @@ class Model:
         answer.finish_reason, answer.timings = self.finish_reason, self.timings
         return answer
 
-    def _pieces(self, ids: list[int], params: SamplingParams, continues: bool) -> Iterator[Piece]:
+    def _pieces(self, ids: list[int], params: SamplingParams, continues: bool, splitter: Splitter | None) -> Iterator[Piece]:
         begin = time.perf_counter()
         self.timings, self.finish_reason = Timings(), "length"
         ids = self._begin(ids)
-        answer = Answer(self.grammars, params, ids, self.context_length - len(ids), continues)
+        answer = Answer(self.grammars, params, ids, self.context_length - len(ids), continues, splitter=splitter)
         self.seed = answer.seed
         logits = self._prefill(ids)
         self.timings.prompt_seconds = time.perf_counter() - begin

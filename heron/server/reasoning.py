@@ -11,11 +11,8 @@ from heron.text.reasoning import Part, Splitter
 
 
 def splitter_of(model: Model, prompt: Sequence[int], format: str, constrained: bool) -> Splitter | None:
-    """For the answers to a prompt. None leaves all in the content, marks too: where the client wants that (``none``), and where a
-    constraint holds all that is said, because the model has not begun to think.
-    """
-    splitter = Splitter.of(model.template.source, model.tokenizer, prompt)
-    return None if format == "none" or (constrained and not splitter.reasoning) else splitter
+    """For the answers to a prompt. None leaves all in the content, marks too: where the client wants that (``none``)."""
+    return None if format == "none" else model.splitter(prompt, constrained)
 
 
 class Told:
