@@ -182,9 +182,10 @@ class Model:
     ) -> Generation | Iterator[Piece]:
         """Continue ``prompt``: text, token ids, or chat messages (``[{"role": "user", "content": ...}]``).
 
-        An encoder-decoder reads the prompt with its encoder, and generates from its own start.
+        An encoder-decoder reads the prompt with its encoder, and generates from its own start. A constraint holds what follows the
+        reasoning that a template has begun.
         Sampling parameters are given as ``params`` or by name (heron.SamplingParams lists them). With ``stream``
-        the pieces are yielded as they come. A constraint holds what follows the reasoning that a template has begun. Raises RequestError for a prompt that is empty or does not fit.
+        the pieces are yielded as they come. Raises RequestError for a prompt that is empty or does not fit.
         """
         self.must_generate()
         params = (params or SamplingParams()).changed(**sampling)
