@@ -12,7 +12,6 @@ from heron.engine.generation import Piece
 from heron.engine.grammars import Grammars
 from heron.engine.guide import Guide
 from heron.engine.plain import Plain
-from heron.engine.rules import Rules
 from heron.engine.sampled import Sampled
 from heron.engine.sampler import Mask, make_sampler
 from heron.engine.sampling import SamplingParams
@@ -44,7 +43,7 @@ class Answer:
         splitter: Splitter | None = None,
     ) -> None:
         tokenizer = grammars.tokenizer
-        rules = Rules.of(params, tokenizer)
+        rules = grammars.rules.of(params)
         self._guide: Guide | AfterReasoning | None = None
         if params.constraint is not None:
             self._guide = guide = grammars.guide(params.constraint, rules.ends)

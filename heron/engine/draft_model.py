@@ -14,7 +14,6 @@ from heron.engine.cache import Span, next_step, units_for
 from heron.engine.model import Model
 from heron.engine.prefix import CachedSequence, PrefixCache
 from heron.engine.request import Request
-from heron.engine.rules import Rules
 from heron.engine.sampler import Sampler, make_sampler
 from heron.errors import HeronError, RequestError
 
@@ -118,7 +117,7 @@ class DraftModel:
             chances = request.guesses
             assert chances is not None
             params = chances.params.changed(**_PLAIN)
-            sampler = make_sampler(params, chances.sample, Rules.of(params, self.model.tokenizer))
+            sampler = make_sampler(params, chances.sample, self.model.grammars.rules.of(params))
             self._of[request] = _Guessing(CachedSequence(self.cache), sampler)
         guessing = self._of[request]
         sequence, right = guessing.sequence, guessing.certain

@@ -14,12 +14,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TimedOut
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
+from weakref import WeakMethod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heron.engine.constrain import KINDS, Constraint
 from heron.engine.guide import Guide
+from heron.engine.rules import Rulebook
 from heron.engine.schema import prepared
 from heron.errors import RequestError
 
@@ -57,10 +59,10 @@ MASK_THREADS = 4
 
 
 class Grammars:
-    """A model's. Any thread may ask."""
+    """A model's, and the rules that its parameters come to. Any thread may ask."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self.rules = tokenizer, Rulebook(tokenizer)
         self._lock, self._making = threading.Lock(), threading.Lock()
         self._vocabulary: LLTokenizer | None = None
         self._compiled: OrderedDict[Constraint, LLMatcher] = OrderedDict()
@@ -84,10 +86,14 @@ class Grammars:
             if self._vocabulary is None:
                 from llguidance import LLTokenizer
 
-                words = _Vocabulary(self.tokenizer)
+                words = _Vocabulary(self.tokenizer, WeakMethod(self._greedy))
                 self._vocabulary = LLTokenizer(words, n_vocab=len(words.tokens), eos_token=words.ends)  # type: ignore[arg-type]
-                words.greedy = self._vocabulary.greedy_tokenize
         return self._vocabulary
+
+    def _greedy(self, text: str) -> list[int]:
+        """The longest token each time."""
+        assert self._vocabulary is not None
+        return self._vocabulary.greedy_tokenize(text)
 
     def guide(self, constraint: Constraint, ends: Sequence[int]) -> Guide:
         """For one answer; ``ends`` are the tokens that end it. Raises RequestError where the constraint cannot be compiled."""
@@ -220,13 +226,12 @@ def _with_deep_stack(call: Callable[[], None]) -> None:
 
 
 class _Vocabulary:
-    """What llguidance asks of a tokenizer."""
+    """What llguidance asks of a tokenizer. It keeps this, and Python cannot see that it does: what led back to it would never be freed."""
 
     is_tokenizer_wrapper = True
-    greedy: Callable[[str], list[int]]  #: the longest token each time
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, greedy: WeakMethod[Callable[[str], list[int]]]) -> None:
+        self._tokenizer, self._greedy = tokenizer, greedy
         count = tokenizer.vocab_size
         self.tokens = [tokenizer.token_bytes(id) for id in range(count)]
         self.special_token_ids = [id for id in range(count) if tokenizer.is_special(id)]
@@ -244,4 +249,8 @@ class _Vocabulary:
         left = sum(len(self.tokens[id]) for id in ids) - len(whole)
         while ids and left > 0:
             left -= len(self.tokens[ids.pop(0)])
-        return ids if b"".join(self.tokens[id] for id in ids) == whole else self.greedy(text)
+        if b"".join(self.tokens[id] for id in ids) == whole:
+            return ids
+        greedy = self._greedy()
+        assert greedy is not None, "whoever has constraints compiled keeps their Grammars"
+        return greedy(text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from heron.engine.sampling import SamplingParams
@@ -30,31 +30,40 @@ class Rules:
     bad_words: Sequences = ()
     breakers: Sequences = ()
 
-    @staticmethod
-    @lru_cache(maxsize=16)  # several answers have one request's
-    def of(params: SamplingParams, tokenizer: Tokenizer) -> Rules:
+
+class Rulebook:
+    """The rules of one vocabulary. What it remembers, since several answers have one request's, goes when it goes."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._of = lru_cache(maxsize=16)(partial(_rules, tokenizer, lru_cache(maxsize=32)(partial(breaking, tokenizer))))
+
+    def of(self, params: SamplingParams) -> Rules:
         """Raises RequestError for token ids outside the vocabulary."""
-        vocab = tokenizer.vocab_size
-        _check("logit_bias", (id for id, _ in params.logit_bias), vocab)
-        _check("stop_token_ids", params.stop_token_ids, vocab)
-        _check("allowed_token_ids", params.allowed_token_ids or (), vocab)
-        words: set[tuple[int, ...]] = set()
-        for word in params.bad_words:
-            if isinstance(word, str):
-                bare = word.lstrip() or word  # at the beginning of a text, and within it
-                words.update(tuple(tokenizer.encode(text, add_special=False)) for text in (bare, f" {bare}"))
-            else:
-                _check("bad_words", word, vocab)
-                words.add(word)
-        own = tuple(sorted(tokenizer.eos_ids))
-        return Rules(
-            ends=tuple(sorted({*params.stop_token_ids, *own})),
-            barred=own if params.ignore_eos else (),
-            allowed=params.allowed_token_ids or (),
-            bias=params.logit_bias,
-            bad_words=tuple(sorted(words)),
-            breakers=breaking(tokenizer, params.dry_sequence_breakers) if params.dry_multiplier else (),
-        )
+        return self._of(params)
+
+
+def _rules(tokenizer: Tokenizer, breakers: Callable[[tuple[str, ...]], Sequences], params: SamplingParams) -> Rules:
+    vocab = tokenizer.vocab_size
+    _check("logit_bias", (id for id, _ in params.logit_bias), vocab)
+    _check("stop_token_ids", params.stop_token_ids, vocab)
+    _check("allowed_token_ids", params.allowed_token_ids or (), vocab)
+    words: set[tuple[int, ...]] = set()
+    for word in params.bad_words:
+        if isinstance(word, str):
+            bare = word.lstrip() or word  # at the beginning of a text, and within it
+            words.update(tuple(tokenizer.encode(text, add_special=False)) for text in (bare, f" {bare}"))
+        else:
+            _check("bad_words", word, vocab)
+            words.add(word)
+    own = tuple(sorted(tokenizer.eos_ids))
+    return Rules(
+        ends=tuple(sorted({*params.stop_token_ids, *own})),
+        barred=own if params.ignore_eos else (),
+        allowed=params.allowed_token_ids or (),
+        bias=params.logit_bias,
+        bad_words=tuple(sorted(words)),
+        breakers=breakers(params.dry_sequence_breakers) if params.dry_multiplier else (),
+    )
 
 
 def _check(name: str, ids: Iterable[int], vocab: int) -> None:
@@ -63,7 +72,6 @@ def _check(name: str, ids: Iterable[int], vocab: int) -> None:
         raise RequestError(f"{name} holds token id {bad}, outside the vocabulary of {vocab}")
 
 
-@lru_cache(maxsize=32)
 def breaking(tokenizer: Tokenizer, texts: tuple[str, ...]) -> Sequences:
     """The tokens that contain one of the texts, and those that end as one begins, with the tokens of its rest after them."""
     found: set[tuple[int, ...]] = set()

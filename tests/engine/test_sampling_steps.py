@@ -15,7 +15,7 @@ from heron.engine.answer import Answer
 from heron.engine.candidates import Candidates, temperature, top_n_sigma, xtc
 from heron.engine.grammars import Grammars
 from heron.engine.repetition import Breakers, dry
-from heron.engine.rules import Rules
+from heron.engine.rules import Rulebook, Rules
 from heron.engine.sampler import NumpySampler, make_sampler
 from heron.engine.sampling import SAMPLERS, SamplingParams
 from heron.errors import RequestError
@@ -196,12 +196,12 @@ def tokenizer(shared: Path) -> Tokenizer:
 
 
 def test_breakers_are_tokens_that_hold_a_text_or_begin_it(tokenizer: Tokenizer) -> None:
-    rules = Rules.of(SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=["\n", "ab"]), tokenizer)
+    rules = Rulebook(tokenizer).of(SamplingParams(dry_multiplier=1.0, dry_sequence_breakers=["\n", "ab"]))
     alone = {head for head, *tail in rules.breakers if not tail}
     assert alone == {id for id in range(512) if b"\n" in tokenizer.token_bytes(id) or b"ab" in tokenizer.token_bytes(id)}
     begun = {head for head, *tail in rules.breakers if tail}
     assert begun == {id for id in range(512) if tokenizer.token_bytes(id).endswith(b"a")}
-    assert Rules.of(SamplingParams(), tokenizer).breakers == ()
+    assert Rulebook(tokenizer).of(SamplingParams()).breakers == ()
 
 
 def test_bad_words_may_be_texts(tokenizer: Tokenizer) -> None:
@@ -260,7 +260,7 @@ def test_wrong_values_are_refused_by_name(name: str, value: Any) -> None:
 def test_token_ids_outside_the_vocabulary_are_refused_by_name(tokenizer: Tokenizer, name: str) -> None:
     value = {"bad_words": [[1, 512]], "logit_bias": {512: 1.0}}.get(name, [512])
     with pytest.raises(RequestError, match=f"{name} holds token id 512"):
-        Rules.of(SamplingParams(**{name: value}), tokenizer)
+        Rulebook(tokenizer).of(SamplingParams(**{name: value}))
 
 
 def test_values_are_taken_in_their_usual_forms() -> None:

@@ -1,0 +1,46 @@
+"""What an unloaded model leaves: nothing."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import pytest
+
+import heron
+from heron import pocket
+from heron.engine.constrain import Constraint
+from heron.engine.engine import Engine
+from heron.server.catalog import Entry
+from heron.server.resident import Resident
+
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "dry": {"dry_multiplier": 0.8},
+    "regex": {"constraint": Constraint("regex", "[a-z ]+")},
+    "schema": {"constraint": Constraint("json_schema", '{"type": "integer"}')},
+    "grammar": {"constraint": Constraint("gbnf", 'root ::= "a" | "b"')},
+    "scored": {"prompt_logprobs": 2, "top_logprobs": 2},
+    "drafted": {"speculate": "ngram"},
+    "chat": {"prompt": [{"role": "user", "content": "Hello"}]},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_of_a_model_stays_whatever_it_was_asked(way: str) -> None:
+    """Its vocabulary above all, which is many megabytes and known to caches and to libraries."""
+
+    def used() -> list[weakref.ref[Any]]:
+        model = heron.load(pocket.path(), threads=1)
+        engine = Engine(model, max_seqs=2)
+        engine.start()
+        engine.submit(**{"prompt": "heron", "max_tokens": 4} | WAYS[way]).result()
+        engine.embed(["heron"])
+        there = [model, engine, model.tokenizer, model.grammars, model.checkpoint, model.executable, model.graph_model]
+        resident = Resident(Entry(("pocket",), pocket.path()), engine)
+        refs = [weakref.ref(each) for each in there]
+        del model, engine, there
+        resident.close()
+        return refs
+
+    assert not [type(found).__name__ for ref in used() if (found := ref()) is not None]
