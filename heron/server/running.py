@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -44,7 +45,12 @@ def serve(state: ServerState, sockets: list[socket.socket], ready: Callable[[], 
     """
     allow_many()
     sys.setswitchinterval(SWITCH)
-    server = Server(state, ready)
+
+    def begin() -> None:
+        gc.freeze()  # what is here now stays; looking at all of it for garbage, as unloading does, would hold every stream up
+        ready()
+
+    server = Server(state, begin)
     server.run(sockets)
     if server.failure is not None:
         raise server.failure

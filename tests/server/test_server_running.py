@@ -211,3 +211,28 @@ def test_usage_that_is_wrong(tmp_path: Path) -> None:
         assert failed.returncode == 2
         assert said in failed.stderr
         assert failed.stderr.count("\n") == 1
+
+
+#: Ends with how many objects are not looked at for garbage when the server is ready.
+FROZEN = """
+import gc, os
+from heron.server.catalog import Catalog
+from heron.server.listening import listen
+from heron.server.pool import Pool
+from heron.server.running import serve
+from heron.server.settings import Settings
+from heron.server.state import ServerState
+
+def ready():
+    print(gc.get_freeze_count() / (gc.get_freeze_count() + len(gc.get_objects())), flush=True)
+    os._exit(0)
+
+serve(ServerState(Settings(), Pool(Catalog(lambda: []), lambda entry, sizes: None)), listen("127.0.0.1", 0), ready)
+"""
+
+
+def test_collecting_garbage_leaves_the_program_alone() -> None:
+    """Libraries are so many objects that every unloading held all streams up for a fifth of a second."""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run([sys.executable, "-c", FROZEN], capture_output=True, text=True, env=env, timeout=PATIENCE)
+    assert float(found.stdout) > 0.9, found.stderr
