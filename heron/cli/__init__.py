@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -113,6 +114,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another
             stream.reconfigure(errors="replace")
+    if os.getpid() == 1:  # of a container: a signal that nobody handles does not end such a process
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     gc.disable()  # what is made at start is there to stay; open_model() enables it again
     try:
         sys.exit(app(prog_name="heron", standalone_mode=False))
@@ -123,7 +126,12 @@ def main() -> None:
             traceback.print_exc()
         else:
             print(f"heron: {_told(error)}", file=sys.stderr)
-        sys.exit(EXIT_ERROR if isinstance(error, (HeronError, OSError, MemoryError, USAGE_ERROR)) else EXIT_BUG)
+        sys.exit(EXIT_ERROR if isinstance(error, (HeronError, OSError, MemoryError, USAGE_ERROR)) or _foreign(error) else EXIT_BUG)
+
+
+def _foreign(error: Exception) -> bool:
+    """Whether something that is not Heron's could not be imported."""
+    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] != "heron"
 
 
 def _told(error: Exception) -> str:
@@ -139,5 +147,7 @@ def _told(error: Exception) -> str:
         return f"error: the system says: {error.strerror or error}{file}"
     if isinstance(error, MemoryError):
         return "error: there is not enough memory; heron plan tells what a model takes, a smaller --ctx-size takes less"
+    if _foreign(error):
+        return f"error: a library that is needed cannot be loaded: {' '.join(str(error).split())}; run: pip check, and install Heron anew"
     said = " ".join(f"{type(error).__name__}: {error}".split())
     return f"this is a bug in Heron: {said} (the same with --debug prints a traceback, to be reported)"

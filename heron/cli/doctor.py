@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 import time
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ from heron.errors import ConfigError
 #: Exit status where there is a problem; warnings are none.
 EXIT_PROBLEM = 1
 
-#: Columns of a report, of its marks, and of marks and names.
-WIDTH, MARK, NAME = 80, 9, 20
+#: Columns of a report, at most and at least, of its marks, and of marks and names.
+WIDTH, NARROW, MARK, NAME = 80, 40, 9, 20
 
 
 def doctor(
@@ -101,13 +102,14 @@ def _hidden(config: Config | str) -> list[str]:
 
 def _show(check: Check, hiding: Hiding) -> None:
     """A check's lines: its mark, its name, what it found; then what to do."""
+    width = max(NARROW, min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns))
     head, indent = f"{check.mark:<{MARK}}{check.name:<{NAME - MARK}}", " " * NAME
     said = printable(hiding.text("; ".join(check.says)))
-    lines = textwrap.wrap(said, WIDTH, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False) or [head.rstrip()]
+    lines = textwrap.wrap(said, width, initial_indent=head, subsequent_indent=indent, break_on_hyphens=False) or [head.rstrip()]
     for wrong in (*check.problems, *check.warnings):
         lines += textwrap.wrap(
             printable(hiding.text(wrong)),
-            WIDTH,
+            width,
             initial_indent=f"{' ' * MARK}> ",
             subsequent_indent=" " * (MARK + 2),
             break_on_hyphens=False,

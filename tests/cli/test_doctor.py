@@ -59,6 +59,11 @@ def test_the_whole_report_fits_on_a_screen_and_the_kernels_are_right() -> None:
     assert lines[-1].startswith("no problems, ")
 
 
+def test_a_narrow_terminal_has_narrow_lines() -> None:
+    done = report("--quick", COLUMNS="50")
+    assert done.returncode == 0 and 40 < max(map(len, done.stdout.splitlines())) <= 50
+
+
 def test_the_same_for_programs_without_measuring() -> None:
     done = report("--quick", "--json")
     told = json.loads(done.stdout)
@@ -85,11 +90,12 @@ def test_no_secret_and_no_home_is_ever_shown(tmp_path: Path, form: list[str]) ->
     home = tmp_path / "someone"
     (home / "cache" / "hf_secret").mkdir(parents=True)
     (tmp_path / "some.toml").write_text("[server]\napi_key = ['file-secret']\napi_key_file = 'keys.txt'\n")
+    (tmp_path / "keys.txt").write_text("kept-secret\n")
     here = {"HOME": str(home), "HF_HOME": str(home / "cache" / "hf_secret"), **SECRETS}
     done = report("--quick", "--config", "some.toml", *form, cwd=tmp_path, **here)
     shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
-    words = [word.strip(",") for value in SECRETS.values() for word in value.split()] + ["file-secret", "url-secret", "proxy-secret"]
+    words = [word.strip(",") for value in SECRETS.values() for word in value.split()] + ["file-secret", "kept-secret", "url-secret", "proxy-secret"]
     assert [word for word in words if word in shown] == [] and "someone" not in shown
     assert "HF_TOKEN is set" in shown and "HTTPS_PROXY is set" in shown and "AWS" not in shown
     assert "~/cache/***/hub" in shown and "https://***@hub.example" in shown and "server.api_key" in shown
@@ -122,12 +128,22 @@ def test_kernels_that_do_not_run_here_end_nothing_else() -> None:
 
 def test_kernels_that_are_forced_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "core", SimpleNamespace(instruction_sets=lambda: ["portable", "x"], Runtime=core_of_one, __file__="f"))
+    monkeypatch.setattr(hardware, "_lacking", lambda *args: [])
     monkeypatch.setenv("HERON_ISA", "portable")
     check = found(hardware.kernels)
     assert check.mark == "warning" and "x is here" in check.warnings[0]
     monkeypatch.delenv("HERON_ISA")
     check = found(hardware.kernels)
     assert check.mark == "ok" and check.says == ["x, of portable x", "1 thread"]
+
+
+def test_a_core_of_other_sources_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an upgrade that did not compile: Heron asks for what is not there."""
+    older = SimpleNamespace(instruction_sets=lambda: ["portable"], Runtime=core_of_one, __file__="f")
+    monkeypatch.setattr(hardware, "core", older)
+    check = found(hardware.kernels)
+    assert check.mark == "problem" and "it has no ProgramError" in check.problems[0] and "pip install --force-reinstall" in check.problems[0]
+    assert "Weight" in check.facts["lacking"] and "Runtime.parallel" in check.facts["lacking"]
 
 
 def core_of_one(threads: int) -> SimpleNamespace:
@@ -210,6 +226,14 @@ def test_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert check.mark == "warning" and "limited to 2.0 GiB by the control group" in check.says and check.facts["limit"] == 2 << 30
 
 
+def test_few_addresses_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    real = resource.getrlimit
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (1 << 30, 1 << 30) if what == resource.RLIMIT_AS else real(what))
+    check = found(hardware.memory)
+    assert "1.0 GiB of addresses" in check.says and "ulimit -v unlimited" in " ".join(check.warnings)
+
+
 def test_a_gpu_without_torch_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(on_torch, "_DRIVERS", ())
     assert found(software.gpu).says == ["no driver of one; the CPU computes"]
@@ -265,6 +289,14 @@ def test_libraries_that_are_missing_or_too_old_are_told(monkeypatch: pytest.Monk
     assert [warning.split()[0] for warning in check.warnings] == (["numpy", "torch"] if real("torch") else ["numpy"])
 
 
+def test_libraries_that_are_here_and_broken_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('libjinja.so.1: cannot open shared object file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check = found(software.libraries)
+    told = "jinja2 cannot be loaded: ImportError: libjinja.so.1: cannot open shared object file; run: pip install --force-reinstall jinja2"
+    assert check.problems == [told]
+
+
 def test_the_cache_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     assert {"no models", "not made yet"} < set(found(use.models).says)
@@ -288,6 +320,13 @@ def test_settings_are_told_and_an_open_server_warned_of() -> None:
     check = found(use.settings, Config({**DEFAULTS.entries, "server.host": Value("0.0.0.0", "x.toml:2")}, (Path("x.toml"),)))
     assert check.mark == "warning" and check.says == ["x.toml", 'server.host = "0.0.0.0"']
     assert found(use.settings, DEFAULTS).says == ["no file was read", "all defaults"]
+
+
+def test_keys_that_cannot_be_read_are_a_problem(tmp_path: Path) -> None:
+    for file, words in ((tmp_path / "none.txt", "cannot be read"), (tmp_path / "empty.txt", "holds none")):
+        (tmp_path / "empty.txt").touch()
+        check = found(use.settings, Config({**DEFAULTS.entries, "server.api_key_file": Value(str(file), "x.toml:2")}))
+        assert check.mark == "problem" and words in check.problems[0]
 
 
 class Answers(BaseHTTPRequestHandler):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +87,25 @@ def test_an_error_of_the_program_is_one_line() -> None:
 def test_debug_shows_the_traceback() -> None:
     done = command("--debug", "run", "/no/such.gguf", "-p", "hi")
     assert done.returncode != 0 and "Traceback" in done.stderr and "CheckpointError" in done.stderr
+
+
+APART = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def test_the_first_process_of_a_container_can_be_ended() -> None:
+    """The kernel keeps signals from it that it does not handle, so that `docker stop` would wait in vain while a model is pulled."""
+    if not shutil.which("unshare") or subprocess.run([*APART, "true"], capture_output=True).returncode:
+        pytest.skip("no namespaces can be made here")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        environment = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}", "HF_HUB_OFFLINE": ""}
+        line = [*APART, sys.executable, "-m", "heron", "pull", "org/name"]
+        around = subprocess.Popen(line, env=environment, stderr=subprocess.DEVNULL)
+        held, _ = silent.accept()
+        (pulling,) = Path(f"/proc/{around.pid}/task/{around.pid}/children").read_text().split()
+        os.kill(int(pulling), signal.SIGTERM)
+        try:
+            with held:
+                assert around.wait(20) == 128 + signal.SIGTERM
+        finally:
+            around.kill()

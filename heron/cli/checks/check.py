@@ -13,6 +13,10 @@ from typing import Any
 PATIENCE = 120.0
 
 
+#: What to do about what should not be.
+REPORT = "if no other line explains it, please report it"
+
+
 @dataclass
 class Check:
     """``says`` is for people, sentence by sentence; ``facts`` the same for programs. What is wrong also says what to do."""
@@ -39,7 +43,7 @@ def checked(name: str, probe: Probe) -> Check:
     try:
         probe(check)
     except Exception as error:
-        check.problems.append(f"this could not be looked at: {type(error).__name__}: {error}; please report it")
+        check.problems.append(f"this could not be looked at: {type(error).__name__}: {error}; {REPORT}")
     return check
 
 

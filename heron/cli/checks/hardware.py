@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.machinery
 import math
 import os
@@ -12,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import heron
-from heron.cli.checks.check import Check, Died, apart
+from heron.cli.checks.check import REPORT, Check, Died, apart
 from heron.cli.info import human_bytes
 from heron.compiled import core
 from heron.engine.control_group import allowed
@@ -58,6 +59,10 @@ def kernels(check: Check) -> None:
         check.facts = {"compiled": False, "found": [], "chosen": None, "threads": None}
         _why_none(check)
         return
+    if lacking := _lacking(core, ast.parse((Path(heron.__file__).parent / "_core.pyi").read_text()).body):
+        check.facts = {"compiled": True, "lacking": lacking, "file": core.__file__}
+        check.problems.append(f"the core was compiled from other sources than these (it has no {lacking[0]}); {_again()}")
+        return
     found, forced = core.instruction_sets(), os.environ.get("HERON_ISA", "")
     threads = core.Runtime(0).threads
     check.facts = {"compiled": True, "found": found, "chosen": forced or found[-1], "threads": threads, "file": core.__file__}
@@ -68,6 +73,22 @@ def kernels(check: Check) -> None:
         check.warnings.append(f"HERON_ISA forces {forced}, and {found[-1]} is here; unset it, if that is not for a comparison")
     if found == ["portable"] and platform.machine().lower() in ("x86_64", "amd64"):
         check.warnings.append("this CPU has no AVX2, or a virtual machine hides it: kernels are slow; choose its CPU model 'host'")
+
+
+def _lacking(thing: object, declared: list[ast.stmt]) -> list[str]:
+    """Functions, classes and methods that are declared and not there, as after an upgrade of all but the core."""
+    named = [node for node in declared if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    lacking = [node.name for node in named if not hasattr(thing, node.name)]
+    for node in named:
+        if isinstance(node, ast.ClassDef) and hasattr(thing, node.name):
+            lacking += [f"{node.name}.{name}" for name in _lacking(getattr(thing, node.name), node.body)]
+    return lacking
+
+
+def _again() -> str:
+    """What compiles the core anew."""
+    tree = (Path(heron.__file__).parents[1] / "CMakeLists.txt").is_file()
+    return f"in its clone run: pip install --force-reinstall --no-deps {'-e ' if tree else ''}."
 
 
 def _count(number: int, what: str) -> str:
@@ -84,17 +105,16 @@ def _why_none(check: Check) -> None:
         except ImportError as error:
             check.problems.append(f"the core is here and cannot be loaded: {error}; install Heron anew on this machine")
             return
-    again = "make clean run" if (folder.parent / "CMakeLists.txt").is_file() else "in its clone: pip install --force-reinstall --no-deps ."
     if files:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        check.warnings.append(f"the core was compiled for another Python ({files[0]}), and this is {version}; {again}")
+        check.warnings.append(f"the core was compiled for another Python ({files[0]}), and this is {version}; {_again()}")
     elif any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-        check.warnings.append(f"a compiler is here, and was not, or was too old for C++20, when Heron was installed; {again}")
+        check.warnings.append(f"a compiler is here, and was not, or was too old for C++20, when Heron was installed; {_again()}")
     else:
         get = {"Darwin": "xcode-select --install", "Windows": "Visual Studio's Build Tools"}.get(
             platform.system(), "apt install g++ python3-dev, or alike"
         )
-        check.warnings.append(f"Heron was installed without a C++ compiler; get one ({get}), then {again}")
+        check.warnings.append(f"Heron was installed without a C++ compiler; get one ({get}), then {_again()}")
 
 
 def memory(check: Check) -> None:
@@ -118,6 +138,10 @@ def memory(check: Check) -> None:
         import resource
 
         locked, files = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1], resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if addresses != resource.RLIM_INFINITY:
+            check.says.append(f"{human_bytes(addresses)} of addresses")
+            check.warnings.append("addresses are limited, and a model takes as many as its file has bytes, and more; run: ulimit -v unlimited")
         check.facts |= {"mlock": locked, "open_files": files}
         if 0 <= files < FEW_FILES:
             check.warnings.append(f"only {files} files and connections may be open at once; raise it: ulimit -n 65536")
@@ -136,7 +160,7 @@ def speed(check: Check) -> None:
     try:
         limits = apart("heron.engine.limits", "machine_limits")
     except Died as error:
-        check.problems.append(f"measuring failed: {error}; please report it")
+        check.problems.append(f"measuring failed: {error}; {REPORT}")
         return
     check.facts = limits
     check.says = [f"memory is read at {limits['read'] / 1e9:.1f} GB/s"]

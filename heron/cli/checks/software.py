@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from importlib import metadata
+from importlib import import_module, metadata
 from json import loads
 from pathlib import Path
 
@@ -74,18 +74,38 @@ def system(check: Check) -> None:
 
 
 def libraries(check: Check) -> None:
-    """Versions, held to what Heron asks for."""
+    """Versions, held to what Heron asks for, and whether what is here can be loaded."""
     check.facts = {name: version for name in (*LIBRARIES, *EXTRAS) if (version := _version(name))}
     check.says = [f"{name} {version}" for name, version in check.facts.items()]
-    check.problems += [f"{name} is missing; run: pip install {name}" for name in LIBRARIES if name not in check.facts]
+    needed = set(LIBRARIES)
     with suppress(metadata.PackageNotFoundError, ImportError):
         from packaging.requirements import Requirement
 
         for wanted in map(Requirement, metadata.requires("heron") or ()):
-            version = _version(wanted.name)
-            needed = wanted.marker is None or wanted.marker.evaluate({"extra": "torch" if wanted.name == "torch" else ""})
-            if version and needed and not wanted.specifier.contains(version, prereleases=True):
+            extra, version = "torch" if wanted.name == "torch" else "", _version(wanted.name)
+            if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
+                continue
+            if version and not wanted.specifier.contains(version, prereleases=True):
                 check.warnings.append(f"{wanted.name} {version} is here, Heron asks for {wanted}; run: pip install '{wanted}'")
+            needed |= {wanted.name} - {"torch"}
+    here = sorted(name for name in needed if _version(name))
+    check.problems += [f"{name} is missing; run: pip install {name}" for name in sorted(needed - set(here))]
+    try:
+        failing = apart("heron.cli.checks.software", "unloadable", here)
+    except Died as error:
+        failing = {" or ".join(here): str(error)}
+    check.problems += [f"{name} cannot be loaded: {why}; run: pip install --force-reinstall {name}" for name, why in failing.items()]
+
+
+def unloadable(names: list[str]) -> dict[str, str]:
+    """Why those that cannot be imported cannot."""
+    failing = {}
+    for name in names:
+        try:
+            import_module(name)
+        except Exception as error:
+            failing[name] = f"{type(error).__name__}: {error}"
+    return failing
 
 
 def _version(name: str) -> str:

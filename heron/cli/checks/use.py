@@ -7,15 +7,16 @@ import shutil
 import urllib.error
 import urllib.request
 from json import dumps
+from pathlib import Path
 from typing import Any
 
 from heron import pocket
-from heron.cli.checks.check import Check, Died, apart
+from heron.cli.checks.check import REPORT, Check, Died, apart
 from heron.cli.checks.hiding import SHOWN
 from heron.cli.info import human_bytes
 from heron.compiled import core
 from heron.config import SETTINGS, Config
-from heron.errors import RequestError
+from heron.errors import HeronError, RequestError
 from heron.hub import cache
 
 #: Free bytes of the cache's disk below which hardly a model can be pulled.
@@ -52,6 +53,8 @@ def settings(check: Check, config: Config | str) -> None:
     if isinstance(config, str):
         check.problems.append(config)
         return
+    from heron.server.auth import all_keys
+
     differing = [setting for setting in SETTINGS if config.entries[setting.name].source != "default"]
     shown = {each.name: "set" if each.secret else config[each.name] for each in differing}
     check.facts = {"files": [str(file) for file in config.files]}
@@ -59,6 +62,11 @@ def settings(check: Check, config: Config | str) -> None:
     check.says = [str(file) for file in config.files] or ["no file was read"]
     check.says += [f"{name} = {dumps(value)}" for name, value in shown.items()] or ["all defaults"]
     check.warnings += [f"{warning}; correct or unset it" for warning in config.warnings]
+    if named := config["server.api_key_file"]:
+        try:
+            all_keys([], Path(named))
+        except HeronError as error:
+            check.problems.append(str(error))
     if config["server.host"] not in _LOCAL and not (config["server.api_key"] or config["server.api_key_file"]):
         check.warnings.append(f"server.host is {config['server.host']} and no key is set: whoever reaches it may use it; set HERON_API_KEY")
 
@@ -119,7 +127,7 @@ def answers(check: Check) -> None:
     try:
         tested = Tested(**apart("heron.engine.selftest", "self_test", path.__fspath__(), backend))
     except Died as error:
-        check.problems.append(f"the pocket model does not run on the {backend} backend: {error}; please report it")
+        check.problems.append(f"the pocket model does not run on the {backend} backend: {error}; {REPORT}")
         return
     check.facts = {"backend": backend, **vars(tested), "agrees": tested.agrees}
     check.says = [
