@@ -95,7 +95,8 @@ def test_no_secret_and_no_home_is_ever_shown(tmp_path: Path, form: list[str]) ->
     done = report("--quick", "--config", "some.toml", *form, cwd=tmp_path, **here)
     shown = done.stdout + done.stderr
     assert done.returncode == 0, shown
-    words = [word.strip(",") for value in SECRETS.values() for word in value.split()] + ["file-secret", "kept-secret", "url-secret", "proxy-secret"]
+    words = [word.strip(",") for value in SECRETS.values() for word in value.split()]
+    words += ["file-secret", "kept-secret", "url-secret", "proxy-secret"]
     assert [word for word in words if word in shown] == [] and "someone" not in shown
     assert "HF_TOKEN is set" in shown and "HTTPS_PROXY is set" in shown and "AWS" not in shown
     assert "~/cache/***/hub" in shown and "https://***@hub.example" in shown and "server.api_key" in shown
@@ -142,7 +143,9 @@ def test_a_core_of_other_sources_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     older = SimpleNamespace(instruction_sets=lambda: ["portable"], Runtime=core_of_one, __file__="f")
     monkeypatch.setattr(hardware, "core", older)
     check = found(hardware.kernels)
-    assert check.mark == "problem" and "it has no ProgramError" in check.problems[0] and "pip install --force-reinstall" in check.problems[0]
+    assert (
+        check.mark == "problem" and "it has no ProgramError" in check.problems[0] and "pip install --force-reinstall" in check.problems[0]
+    )
     assert "Weight" in check.facts["lacking"] and "Runtime.parallel" in check.facts["lacking"]
 
 

@@ -180,7 +180,11 @@ def broken(error: BaseException) -> Any:
         (AssertionError(), 70, "heron: this is a bug in Heron: AssertionError: ("),
         (PermissionError(13, "Permission denied", "/a/b"), 2, "heron: error: the system says: Permission denied: /a/b"),
         (OSError(28, "No space left on device"), 2, "heron: error: the system says: No space left on device"),
-        (ModuleNotFoundError("No module named 'numpy'", name="numpy"), 2, "heron: error: a library that is needed cannot be loaded: No module"),
+        (
+            ModuleNotFoundError("No module named 'numpy'", name="numpy"),
+            2,
+            "heron: error: a library that is needed cannot be loaded: No module",
+        ),
         (ImportError("libx.so.1: cannot open"), 2, "heron: error: a library that is needed cannot be loaded: libx.so.1"),
         (ImportError("cannot import name 'x'", name="heron.cli"), 70, "heron: this is a bug in Heron: ImportError"),
         (MemoryError(), 2, "heron: error: there is not enough memory; heron plan tells"),

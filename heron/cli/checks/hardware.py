@@ -141,7 +141,9 @@ def memory(check: Check) -> None:
         addresses = resource.getrlimit(resource.RLIMIT_AS)[0]
         if addresses != resource.RLIM_INFINITY:
             check.says.append(f"{human_bytes(addresses)} of addresses")
-            check.warnings.append("addresses are limited, and a model takes as many as its file has bytes, and more; run: ulimit -v unlimited")
+            check.warnings.append(
+                "addresses are limited, and a model takes as many as its file has bytes, and more; run: ulimit -v unlimited"
+            )
         check.facts |= {"mlock": locked, "open_files": files}
         if 0 <= files < FEW_FILES:
             check.warnings.append(f"only {files} files and connections may be open at once; raise it: ulimit -n 65536")
