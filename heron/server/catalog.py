@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ class Catalog:
         self._scan, self.otherwise = scan, otherwise
         self.entries: Sequence[Entry] = tuple(scan())
         self._read: dict[Path, tuple[Stamp, Facts | None]] = {}
+        self._reading = threading.Lock()
 
     def rescan(self) -> None:
         """Look again. It takes some milliseconds: for a thread."""
@@ -75,13 +77,14 @@ class Catalog:
 
         None, and a line in the log, where they cannot be read.
         """
-        try:
-            now = stamp(entry.path)
-            before, known = self._read.get(entry.path, ((), None))
-            if before != now:
-                self._read[entry.path] = now, None
-                self._read[entry.path] = now, (known := read_facts(entry.path))
-            return known
-        except (HeronError, OSError) as error:
-            event(_log, logging.WARNING, f"the model {entry.name} cannot be served: {error}")
-            return None
+        with self._reading:  # one at a time, so that nobody is told of what another one has begun to read
+            try:
+                now = stamp(entry.path)
+                before, known = self._read.get(entry.path, ((), None))
+                if before != now:
+                    self._read[entry.path] = now, None
+                    self._read[entry.path] = now, (known := read_facts(entry.path))
+                return known
+            except (HeronError, OSError) as error:
+                event(_log, logging.WARNING, f"the model {entry.name} cannot be served: {error}")
+                return None

@@ -48,9 +48,10 @@ class Lease:
         await asyncio.shield(self._settled)
         return self
 
-    def grant(self, resident: Resident) -> None:
+    def grant(self, resident: Resident, now: float) -> None:
+        """``now`` is by the pool's clock."""
         self._resident, self.waited = resident, time.perf_counter() - self._asked
-        resident.leases += 1
+        resident.leases, resident.used = resident.leases + 1, now
         if self.keep_alive is not None:
             resident.keep_alive = self.keep_alive
         self._settled.set_result(None)
@@ -74,6 +75,9 @@ class Farewell:
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def settle(self) -> None:
+        self.done.set_result(None)
 
     def fail(self, error: Exception) -> None:
         self.done.set_exception(error)

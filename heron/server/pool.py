@@ -4,7 +4,8 @@ Everything here happens in the event loop, but for loading and unloading, which 
 
 Who asks for a model stands in a line. Those whose model is here pass at once, whatever stands before them, unless somebody before them
 needs its room: then the model is *leaving*, and takes nobody new; who has it keeps it to the end. So nobody waits for ever: not for
-a model that others keep busy, and not for a busy one that others want gone. A model that comes serves all who wait for it by then.
+a model that others keep busy, and not for a busy one that others want gone. If another one is free before it, that one goes in its place.
+A model that comes serves all who wait for it by then.
 """
 
 from __future__ import annotations
@@ -18,23 +19,21 @@ from functools import partial
 from typing import Any
 
 from heron.engine.engine import Engine
-from heron.errors import DeviceFull, EngineClosed, NoRoom, QueueFull
+from heron.errors import EngineClosed, QueueFull
 from heron.server.catalog import Catalog, Entry
 from heron.server.counts import Counts
 from heron.server.errors import ApiError
 from heron.server.lease import Farewell, Lease
+from heron.server.line import Line
 from heron.server.logs import event
 from heron.server.resident import Resident
-from heron.server.room import Room, Sizes
+from heron.server.room import FULL, Room, Sizes
 from heron.server.threads import in_thread
 
 _log = logging.getLogger("heron.server")
 
 #: Seconds that a model stays where nobody says otherwise.
 KEEP_ALIVE = 300.0
-
-#: What making room may help against.
-FULL = (NoRoom, DeviceFull, MemoryError)
 
 #: Makes an engine, and starts it; called in a thread.
 Load = Callable[[Entry, Sizes], Engine]
@@ -58,7 +57,7 @@ class Pool:
         self.loading: Entry | None = None
         self.counts = Counts()
         self._load, self._room, self._keep_alive, self._queue, self._clock = load, room or Room(), keep_alive, queue, clock
-        self._line: list[Lease | Farewell] = []
+        self._line = Line()
         self.leaving: Resident | None = None
         self._mover: asyncio.Task[None] | None = None
         self._stirred = asyncio.Event()
@@ -78,7 +77,7 @@ class Pool:
 
     @property
     def waiting(self) -> list[Lease]:
-        return [each for each in self._line if isinstance(each, Lease)]
+        return self._line.leases
 
     @property
     def latest(self) -> Entry | None:
@@ -103,10 +102,9 @@ class Pool:
 
     def ask(self, entry: Entry, keep_alive: float | None = None) -> Lease:
         """A place in the line, which must be released whatever comes of it. Raises QueueFull and EngineClosed."""
-        if self._closed:
-            raise EngineClosed("the server is stopping")
+        self._must_be_open()
         lease = Lease(self, entry, keep_alive)
-        self._line.append(lease)
+        self._line.join(lease)
         self._advance()
         if lease.waits and len(self._line) > self._queue:
             lease.release()
@@ -117,15 +115,19 @@ class Pool:
         """Have a model go as soon as nobody has it; returns when it is gone. Raises ApiError 400 for one that stays."""
         if entry.pinned:
             raise ApiError(400, f"the model {entry.name!r} was named when the server was started, and stays", param="model", code="pinned")
+        self._must_be_open()
         farewell = Farewell(entry)
-        self._line.append(farewell)
+        self._line.join(farewell)
         self._advance()
         try:
             await asyncio.shield(farewell.done)
         finally:
-            if farewell in self._line:
-                self._line.remove(farewell)
-                self._advance()
+            self._line.leave(farewell)
+            self._advance()
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise EngineClosed("the server is stopping")
 
     async def start(self) -> None:
         """Load what must always be here. Raises why that cannot be."""
@@ -147,16 +149,13 @@ class Pool:
         """A lease's way of saying that it is over."""
         if resident is not None:
             resident.used = self._clock()
-        if lease in self._line:
-            self._line.remove(lease)
+        self._line.leave(lease)
         self._advance()
 
     async def close(self) -> None:
-        """End everything; what runs and who waits gets EngineClosed."""
+        """End everything; what runs and who waits gets EngineClosed. What is being loaded ends when it is."""
         self._closed = True
-        for each in self._line:
-            each.fail(EngineClosed("the server is stopping"))
-        self._line.clear()
+        self._line.fail(EngineClosed("the server is stopping"))
         self._stirred.set()
         residents = list(self.residents.values())
         await asyncio.gather(*(in_thread(one.engine.close) for one in residents))
@@ -171,12 +170,9 @@ class Pool:
         self._stirred.set()
 
     def _grant(self) -> None:
-        for lease in self.waiting:
-            resident = self.residents.get(lease.entry)
-            if resident is not None and resident is not self.leaving:
-                self._line.remove(lease)
-                resident.used = self._clock()
-                lease.grant(resident)
+        going = [self.leaving.entry] if self.leaving is not None else []
+        coming = [self.loading] if self.loading is not None else []
+        self._line.pass_on(self.residents, going, coming, self._clock())
 
     async def _move(self) -> None:
         """Load and unload, in the order of the line, until there is nothing to do."""
@@ -187,33 +183,29 @@ class Pool:
         finally:
             self._mover = None
 
-    def _next(self) -> Callable[[], Coroutine[Any, Any, Any]] | None:
+    def _next(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
         """What the first in the line waits for; or the end of a model whose time is over."""
-        for each in self._line:
-            return partial(self._bid_farewell, each) if isinstance(each, Farewell) else partial(self._bring, each.entry)
+        match self._line.first(self.residents):
+            case Lease() as lease:
+                return partial(self._bring, lease.entry)
+            case Farewell() as farewell:
+                return partial(self._unload, self.residents[farewell.entry], "asked")
         now = self._clock()
-        over = [one for one in self.residents.values() if one.expires <= now]
-        return partial(self._remove, over[0], "idle", lambda: over[0].expires <= self._clock()) if over else None
+        over = next((one for one in self.residents.values() if one.expires <= now), None)
+        return None if over is None else partial(self._unload, over, "idle")
 
     # Loading and unloading
 
     async def _bring(self, entry: Entry) -> None:
         """Load a model, and make room for it before; those who wait for it get it, or hear why they do not."""
         begin = self._clock()
-
-        def wanted() -> bool:
-            return any(lease.entry == entry for lease in self.waiting)
-
         try:
-            engine = await self._loaded(entry, wanted)
+            engine = await self._loaded(entry, lambda: bool(self._line.wants(entry)))
         except Exception as error:
             self.counts.failed[entry.name] += 1
-            if not entry.pinned:  # then the server ends with it, and says so
+            if not entry.pinned and not self._closed:  # then the server ends with it, and says so
                 event(_log, logging.ERROR, "a model cannot be loaded", model=entry.name, reason=str(error) or type(error).__name__)
-            for lease in self.waiting:
-                if lease.entry == entry:
-                    self._line.remove(lease)
-                    lease.fail(_cannot(entry, error))
+            self._line.refuse(entry, error)
             return
         finally:
             self.loading = None
@@ -231,12 +223,12 @@ class Pool:
             here = list(self.residents.values())
             sizes = await in_thread(lambda: self._room.sizes(need, here))
             self.loading = entry
-            return await in_thread(lambda: self._load(entry, sizes))
+            return await in_thread(lambda: self._made(entry, sizes))
 
         while not await in_thread(lambda: self._room.has(need, list(self.residents.values()))):
-            if (victim := self._victim()) is None:
+            if self._victim() is None:
                 break  # alone it is tried, whatever was foretold
-            if not await self._remove(victim, "room", wanted):
+            if not await self._make_room(wanted):
                 return None
         if not wanted():
             return None
@@ -246,54 +238,48 @@ class Pool:
             self.loading = None
             if self._victim() is None:
                 raise
-        while (victim := self._victim()) is not None:
-            if not await self._remove(victim, "room", wanted):
+        while self._victim() is not None:
+            if not await self._make_room(wanted):
                 return None
         return await try_beside_others()
+
+    def _made(self, entry: Entry, sizes: Sizes) -> Engine:
+        """In a thread, which may outlast the event loop."""
+        engine = self._load(entry, sizes)
+        if self._closed:
+            engine.close()
+            raise EngineClosed("the server is stopping")
+        return engine
 
     def _victim(self) -> Resident | None:
         """Who has to go next: the one that was used least recently, idle ones before busy ones."""
         free = [one for one in self.residents.values() if not one.entry.pinned]
         return min(free, key=lambda one: (one.leases > 0, one.used), default=None)
 
-    async def _remove(self, resident: Resident, why: str, still: Callable[[], bool]) -> bool:
-        """Unload a model once nobody has it; False where it need not be, by ``still``, before that."""
-        self.leaving = resident
+    async def _make_room(self, wanted: Callable[[], bool]) -> bool:
+        """Unload one, which is the first that nobody has; False where room is not ``wanted`` any more before that."""
         try:
-            while resident.leases and still():
+            while wanted() and not self._closed:
+                victim = self._victim()
+                assert victim is not None
+                if not victim.leases:
+                    await self._unload(victim, "room")
+                    return True
+                self.leaving = self.leaving or victim
                 self._stirred.clear()
                 await self._stirred.wait()
-            if resident.leases or not still() or self._closed:
-                return False
-            del self.residents[resident.entry]
-            self.counts.unloaded(resident.entry.name, why, resident.engine.snapshot())
-            begin = self._clock()
-            try:
-                await in_thread(resident.close)
-            except Exception:
-                _log.exception("a model that was unloaded did not end well")
-            self.counts.swap_seconds += self._clock() - begin
-            event(_log, logging.INFO, "a model is unloaded", model=resident.entry.name, why=why)
-            return True
+            return False
         finally:
             self.leaving = None
 
-    async def _bid_farewell(self, farewell: Farewell) -> None:
-        resident = self.residents.get(farewell.entry)
-        if resident is None or await self._remove(resident, "asked", lambda: farewell in self._line):
-            if farewell in self._line:
-                self._line.remove(farewell)
-            if not farewell.done.done():
-                farewell.done.set_result(None)
-
-
-def _cannot(entry: Entry, error: Exception) -> ApiError:
-    """What those hear who waited. Where the files are is not theirs to know."""
-    reason = str(error) or type(error).__name__
-    for path in (entry.path.resolve(), entry.path):
-        reason = reason.replace(str(path), entry.name)
-    told = ApiError(
-        503, f"the model {entry.name!r} cannot be loaded: {reason}", code="out_of_memory" if isinstance(error, FULL) else "load_failed"
-    )
-    told.__cause__ = error
-    return told
+    async def _unload(self, resident: Resident, why: str) -> None:
+        """Of one that nobody has."""
+        del self.residents[resident.entry]
+        self.counts.unloaded(resident.entry.name, why, resident.engine.snapshot())
+        begin = self._clock()
+        try:
+            await in_thread(resident.close)
+        except Exception:
+            _log.exception("a model that was unloaded did not end well")
+        self.counts.swap_seconds += self._clock() - begin
+        event(_log, logging.INFO, "a model is unloaded", model=resident.entry.name, why=why)

@@ -13,10 +13,13 @@ from heron.engine.budget import Budget
 from heron.engine.forecast import Forecast, forecast, on_gpus
 from heron.engine.memory import available_bytes, resident_bytes
 from heron.engine.model import CONTEXT_SHARE
-from heron.errors import NoRoom
+from heron.errors import DeviceFull, NoRoom
 from heron.models.registry import build_model, load_families
 from heron.server.catalog import Entry
 from heron.server.resident import Resident
+
+#: What making room may help against.
+FULL = (NoRoom, DeviceFull, MemoryError)
 
 #: Tokens of the cache, of all requests together, without which a model is not loaded beside others.
 ENOUGH = 16384

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from heron.engine.engine import Engine
 from heron.errors import RequestError
 from heron.hub.names import Name
 from heron.server.catalog import Catalog, Entry
-from heron.server.facts import read_facts
+from heron.server.facts import Facts, read_facts
 from heron.server.keep_alive import seconds
 from heron.server.pool import Pool
 from heron.server.room import Room, Sizes
@@ -145,6 +147,26 @@ def test_files_are_read_once_until_they_change(tmp_path: Path) -> None:
     assert catalog.facts(entry) is None
     path.unlink()
     assert catalog.facts(entry) is None
+
+
+def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the first of them still reads."""
+    entry = Entry(("m",), pocket.path())
+    catalog, begun, gate = Catalog(lambda: [entry]), threading.Event(), threading.Event()
+
+    def slowly(path: Path) -> Facts:
+        begun.set()
+        assert gate.wait(30)
+        return read_facts(path)
+
+    monkeypatch.setattr("heron.server.catalog.read_facts", slowly)
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(catalog.facts, entry)
+        assert begun.wait(30)
+        second = threads.submit(catalog.facts, entry)
+        wait([second], timeout=0.1)
+        gate.set()
+        assert first.result() is second.result() is not None
 
 
 def test_a_cache_is_as_large_as_its_room_allows() -> None:

@@ -297,7 +297,7 @@ def test_unloading_by_hand_waits_for_those_who_have_it() -> None:
         case = Case()
         lease = await case.have(A)
         order = asyncio.ensure_future(case.pool.unload(A))
-        await case.leaving(A)
+        await asyncio.sleep(0)  # it stands in the line
         behind = case.pool.ask(A)
         assert not order.done() and behind.waits and lease.engine is not None
         lease.release()
@@ -334,8 +334,9 @@ def test_an_order_to_unload_that_nobody_waits_for_is_none() -> None:
         case = Case()
         lease = await case.have(A)
         order = asyncio.ensure_future(case.pool.unload(A))
-        await case.leaving(A)
+        await asyncio.sleep(0)  # it stands in the line
         order.cancel()
+        await asyncio.wait({order})
         await case.rest()
         assert not case.pool.ask(A).waits and not lease.waits and case.told == ["+a"]
 
@@ -398,5 +399,95 @@ def test_the_end_closes_all_and_tells_who_waits() -> None:
             case.pool.ask(A)
         assert sorted(case.told) == ["+a", "+b", "-a", "-b"]
         await case.rest()
+
+    run(work())
+
+
+def test_while_all_are_busy_the_first_that_is_free_makes_room() -> None:
+    async def work() -> None:
+        case = Case(most=2)
+        long = await case.have(A)
+        case.now += 1
+        short = await case.have(B)
+        waiting = case.pool.ask(C)
+        await case.leaving(A)  # which was asked for first
+        short.release()
+        await asyncio.wait_for(waiting.ready(), 10)
+        assert case.here == "ac" and long.engine is not None
+        assert not case.pool.ask(A).waits  # it stays after all
+
+    run(work())
+
+
+def test_an_order_to_unload_a_busy_one_holds_up_nobody_else() -> None:
+    async def work() -> None:
+        case = Case(most=2)
+        busy = await case.have(A)
+        order = asyncio.ensure_future(case.pool.unload(A))
+        await asyncio.sleep(0)
+        behind = case.pool.ask(A)
+        (await case.have(B)).release()
+        (await case.have(C)).release()
+        assert case.told == ["+a", "+b", "-b", "+c"] and not order.done() and behind.waits
+        busy.release()
+        await asyncio.wait_for(order, 10)
+        await asyncio.wait_for(behind.ready(), 10)
+        assert case.told == ["+a", "+b", "-b", "+c", "-a", "+a"]
+
+    run(work())
+
+
+def test_unloading_what_is_being_loaded() -> None:
+    async def work() -> None:
+        case = Case()
+        case.gate.clear()
+        gone = case.pool.ask(A)
+        await until(lambda: case.told == ["+a"])
+        order = asyncio.ensure_future(case.pool.unload(A))
+        gone.release()
+        await asyncio.sleep(0.01)
+        assert not order.done()
+        case.gate.set()
+        await asyncio.wait_for(order, 10)
+        assert case.told == ["+a", "-a"] and case.here == ""
+
+    run(work())
+
+
+def test_nobody_starves_among_three_models_of_which_one_is_here() -> None:
+    """Twelve clients that ask again at once: each waits for at most one turn of every other model."""
+
+    async def work() -> None:
+        case = Case()
+        served: dict[int, list[int]] = {at: [] for at in range(12)}
+
+        async def client(at: int) -> None:
+            for _ in range(6):
+                begin = len(case.told)
+                lease = await case.have((A, B, C)[at % 3])
+                served[at].append(sum(word[0] == "+" for word in case.told[begin:]))
+                await asyncio.sleep(0.001)
+                lease.release()
+
+        await asyncio.gather(*map(client, range(12)))
+        assert max(loads for each in served.values() for loads in each) <= 3
+
+    run(work())
+
+
+def test_what_is_loaded_when_the_end_comes_is_closed() -> None:
+    async def work() -> None:
+        case = Case()
+        case.gate.clear()
+        waiting = case.pool.ask(A)
+        await until(lambda: case.told == ["+a"])
+        await case.pool.close()
+        with pytest.raises(EngineClosed):
+            await waiting.ready()
+        with pytest.raises(EngineClosed):
+            await case.pool.unload(A)
+        case.gate.set()
+        await case.rest()
+        assert case.told == ["+a", "-a"] and case.here == ""
 
     run(work())
