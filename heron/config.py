@@ -139,7 +139,7 @@ DEFAULTS = Config()
 def user_file(environment: Mapping[str, str] = os.environ) -> Path:
     """Where the user's own settings are, whether there are any or not."""
     base = environment.get("XDG_CONFIG_HOME") or environment.get("APPDATA" if sys.platform == "win32" else "", "")
-    return (Path(base) if Path(base).is_absolute() else Path("~/.config").expanduser()) / "heron" / "config.toml"
+    return (Path(base) if Path(base).is_absolute() else Path(os.path.expanduser("~/.config"))) / "heron" / "config.toml"
 
 
 def project_file(folder: Path | None = None) -> Path:

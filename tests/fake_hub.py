@@ -26,16 +26,21 @@ class FakeHub:
     bad: dict[str, bytes] = field(default_factory=dict)
     token: str | None = None  # what a gated hub asks for
     refusal: tuple[int, str] = (401, "GatedRepo")  # what those without it get
+    message: str = "no"
     listed: bool = True  # those see the names of the files all the same
-    busy: int = 0  # so many answers to come are 429
+    busy: int = 0  # so many answers to come are refused
+    trouble: int = 429  # with this status
+    elsewhere: str = ""  # another host that has the bytes of files
     retry_after: str = "0"
     cut: list[int] = field(default_factory=list)  # the next files end after so many bytes
+    hold: threading.Event | None = None  # and are held there until then
     ranges: bool = True
     slow: float = 0.0  # seconds before the bytes of a file
     asked: list[tuple[str, str | None]] = field(default_factory=list)  # (path, Range) of each file that was sent
     listing: bytes | None = None  # in place of every answer
     sent: int = 0
     agents: set[str] = field(default_factory=set)
+    tokens: set[str | None] = field(default_factory=set)  # the Authorization of each request
 
 
 @contextmanager
@@ -56,9 +61,10 @@ def hub() -> Iterator[FakeHub]:
             self.end_headers()
 
         def do_GET(self) -> None:
+            fake.tokens.add(self.headers["Authorization"])
             if fake.busy:
                 fake.busy -= 1
-                return self.refuse(429, headers={"Retry-After": fake.retry_after})
+                return self.refuse(fake.trouble, headers={"Retry-After": fake.retry_after})
             path = unquote(urlsplit(self.path).path).strip("/")
             if fake.token and not (fake.listed and path.startswith("api/")) and self.headers.get("Authorization") != f"Bearer {fake.token}":
                 return self.refuse(*fake.refusal)
@@ -67,6 +73,8 @@ def hub() -> Iterator[FakeHub]:
                 return self.answer(200, fake.listing)
             if path.startswith("api/models/"):
                 return self.model(path.removeprefix("api/models/"))
+            if fake.elsewhere:
+                return self.answer(302, b"", {"Location": fake.elsewhere + self.path})
             repository, _, rest = path.partition("/resolve/")
             return self.file(fake.repositories[repository], rest.partition("/")[2])
 
@@ -74,7 +82,7 @@ def hub() -> Iterator[FakeHub]:
             repository, _, revision = path.partition("/revision/")
             if repository not in fake.repositories:
                 return self.refuse(404, "RepoNotFound")
-            if revision not in ("", "main", "v2", COMMIT):
+            if revision not in ("", "main", "v2", "refs/pr/1", COMMIT):
                 return self.refuse(404, "RevisionNotFound")
             siblings = []
             for name, data in fake.repositories[repository].items():
@@ -100,11 +108,13 @@ def hub() -> Iterator[FakeHub]:
             self.end_headers()
             end = fake.cut.pop(0) if fake.cut else len(data)
             self.wfile.write(data[start:end])
+            if fake.hold and end < len(data):
+                fake.hold.wait(60)
             fake.sent += len(data[start:end])
             self.close_connection = end < len(data)
 
         def refuse(self, status: int, code: str = "", headers: dict[str, str] | None = None) -> None:
-            self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": "no", **(headers or {})})
+            self.answer(status, b"{}", {"X-Error-Code": code, "X-Error-Message": fake.message, **(headers or {})})
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)

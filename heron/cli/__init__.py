@@ -109,8 +109,9 @@ def heron(
 
 def main() -> None:
     """The entry point: an error is one line, without a traceback unless `--debug` asks for it."""
-    if sys.stdin is None:  # closed by whoever started us
-        sys.stdin = open(os.devnull)  # noqa: SIM115
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks a character shows another
             stream.reconfigure(errors="replace")

@@ -26,7 +26,7 @@ def delete(
     heron delete unsloth/Qwen3-4B-GGUF                  all that is here of the repository
     heron delete qwen3:0.6b --yes
     """
-    name, folder = named(model), cache.folder(cache_dir)
+    name, folder = named(model, cache_dir), cache.folder(cache_dir)
     doomed = cache.matching(name, folder)
     if not doomed:
         raise HubError(f"{name} is not in the cache ({folder}); `heron list` shows what is there")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from json import dumps
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.cli.info import human_bytes, printable
@@ -47,14 +46,18 @@ def list(
     if not rows:
         note(f"there are no models in {folder}; get one: heron pull qwen3:0.6b")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("name", "format", "size", "architecture", "context", "last used"):
-        table.add_column(title, justify="right" if title in ("size", "context") else "left", overflow="fold")
+    _show(rows)
+
+
+def _show(rows: Sequence[dict[str, Any]]) -> None:
+    """A table in plain text, as wide as it is: names stay whole, for other programs to cut out."""
+    cells = [("name", "format", "size", "architecture", "context", "last used")]
     for row in rows:
-        context = str(row["context_length"] or "")
-        values = (row["name"], row["format"], human_bytes(row["bytes"]), row["architecture"] or "", context, _ago(row["last_used"]))
-        table.add_row(*map(printable, values))
-    Console(highlight=False, markup=False).print(table)
+        values = row["name"], row["format"], human_bytes(row["bytes"]), row["architecture"], row["context_length"], _ago(row["last_used"])
+        cells.append(tuple(printable(str(value or "-")) for value in values))
+    name, format, size, architecture, context, _ = (max(map(len, column)) for column in zip(*cells, strict=True))
+    for line in cells:
+        print(f"{line[0]:{name}}  {line[1]:{format}}  {line[2]:>{size}}  {line[3]:{architecture}}  {line[4]:>{context}}  {line[5]}")
 
 
 def _row(model: cache.Cached) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _row(model: cache.Cached) -> dict[str, Any]:
         return row | {"format": "cut pull"}
     row["format"] = model.choice.quantization or "safetensors"
     try:
-        with Checkpoint(model.path) as checkpoint:
+        with cache.looking(model.path), Checkpoint(model.path) as checkpoint:
             row["architecture"] = checkpoint.architecture
             row["context_length"] = checkpoint.metadata.integer(f"{checkpoint.architecture}.context_length", None)
             row["format"] = checkpoint.quantization or row["format"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,7 @@ def locate(model: str | None) -> Path:
         if not path.exists():
             raise CheckpointError("the pocket model is not part of this installation; name a model: heron run MODEL")
         return path
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if path.exists():
         return path
     from heron.cli.pulling import PullBar

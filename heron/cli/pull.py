@@ -10,7 +10,8 @@ import typer
 from heron.cli.prompt import note
 from heron.cli.pulling import PullBar
 from heron.errors import HubError
-from heron.hub.names import Name, parse
+from heron.hub import cache
+from heron.hub.names import Name
 from heron.hub.pull import pull as fetch
 
 CacheDir = Annotated[
@@ -37,14 +38,14 @@ def pull(
     heron run qwen3:0.6b -p "Hello"                     then, or at once
     """
     with PullBar() as bar:
-        path = fetch(named(model), revision, cache_dir, bar)
+        path = fetch(named(model, cache_dir), revision, cache_dir, bar)
     note(f"{model} is here")
     print(path)
 
 
-def named(model: str) -> Name:
+def named(model: str, cache_dir: Path | None) -> Name:
     """A model's name. Raises HubError for what is none."""
-    name = parse(model)
+    name = cache.named(model, cache.folder(cache_dir))
     if name is None:
         raise HubError(f"{model!r} is no model's name; give ORG/NAME[:QUANT], or one that `heron list --aliases` shows")
     return name

@@ -25,7 +25,7 @@ This page is made of the commands (`make docs`); `heron COMMAND --help` says the
 | status | meaning |
 |---|---|
 | 0 | done |
-| {EXIT_PROBLEM} | `heron doctor` found a problem |
+| {EXIT_PROBLEM} | `heron doctor` found a problem; or whoever read the output went away, as `head` does |
 | {EXIT_ERROR} | refused: the command line, the settings, the input, the model, by the system; a line on stderr says why, and what helps |
 | {EXIT_BUG} | a bug in Heron; one line says so, the same with `--debug` prints a traceback to report |
 | {EXIT_INTERRUPTED} | interrupted by Ctrl-C |

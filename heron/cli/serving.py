@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from heron import pocket
 from heron.cli.opening import locate
 from heron.errors import RequestError
 from heron.hub import cache
-from heron.hub.names import Name, parse
+from heron.hub.names import Name
 from heron.server.catalog import Catalog, Entry
 
 
@@ -35,7 +36,7 @@ def catalog_of(models: Sequence[str], aliases: Sequence[str]) -> Catalog:
 
 def _given(model: str) -> Entry:
     path = locate(model)
-    return Entry((cache.called(path),), path, None if Path(model).expanduser().exists() else parse(model))
+    return Entry((cache.called(path),), path, None if os.path.exists(os.path.expanduser(model)) else cache.named(model, cache.folder()))
 
 
 def _here() -> list[Entry]:

@@ -11,7 +11,6 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.engine.model import Model
 from heron.errors import RequestError
 from heron.graph.graph import Model as GraphModel
-from heron.hub.names import parse
 from heron.hub.pull import locate as on_hub
 from heron.models.registry import load_families
 
@@ -56,7 +55,7 @@ def load(
         raise RequestError(f"threads is {threads}; give at least 1, or none for the machine's cores")
     if not (mmap or repack):
         raise RequestError("without repack the weights are used from the mapped file, so mmap is needed; leave one of them out")
-    if isinstance(path, str) and parse(path) and not Path(path).exists():
+    if isinstance(path, str) and not Path(path).exists():
         path = on_hub(path) or path
     if Path(path).suffix != ".gguf" or not Path(path).is_file():
         load_families()  # a HF folder is opened by what its family says of it

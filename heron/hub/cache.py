@@ -1,6 +1,6 @@
 """Where pulled models live: Hugging Face's cache, so that every program on the machine shares them.
 
-models--ORG--NAME/blobs/CHECKSUM               the bytes, once
+models--ORG--NAME/blobs/CHECKSUM               the bytes, once; without a name until all of a model is there
                   blobs/CHECKSUM.incomplete    those of a pull that was cut
                   snapshots/COMMIT/PATH        links to them, by name
                   refs/REVISION                the commit that a branch or a tag was when it was pulled
@@ -13,13 +13,14 @@ import re
 import shutil
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from heron.errors import HubError
-from heron.hub.choose import Choice, choices, choose, select
-from heron.hub.names import Name
+from heron.hub.choose import SAFETENSORS, Choice, choices, choose, select
+from heron.hub.names import Name, parse
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Cached:
     """A model on disk.
 
     snapshot    the folder with its files, or None for what an interrupted pull left
-    choice      which files those are
+    choice      which files those are, in all revisions
     bytes       what they take, in all revisions
     last_used   seconds since the epoch
     """
@@ -47,10 +48,10 @@ class Cached:
 def folder(given: str | Path | None = None) -> Path:
     """The cache: the one given, or where ``HF_HUB_CACHE``, ``HF_HOME`` and ``XDG_CACHE_HOME`` say, as huggingface_hub reads them."""
     if given:
-        return Path(given).expanduser()
+        return Path(os.path.expanduser(given))
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
-    return Path(os.path.expandvars(cache)).expanduser()
+    return Path(os.path.expanduser(os.path.expandvars(cache)))
 
 
 def repository_folder(cache: Path, repository: str) -> Path:
@@ -78,9 +79,21 @@ def find(name: Name, cache: Path, revision: str | None = None) -> Path | None:
     return None
 
 
+def named(text: str, cache: Path) -> Name | None:
+    """What a name means, here too: as ``parse`` has it, or a repository without an organization that another program has fetched (gpt2)."""
+    repository, _, quantization = text.partition(":")
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*", repository, re.ASCII) and repository_folder(cache, repository).is_dir():
+        return Name(repository, quantization or None)
+    return parse(text)
+
+
 def models(cache: Path) -> list[Cached]:
     """All models of the cache, by their names, and what interrupted pulls left."""
-    return [each for repository in sorted(cache.glob("models--*--*")) for each in _models(repository)]
+    found: list[Cached] = []
+    for repository in sorted(cache.glob("models--*")):
+        with suppress(FileNotFoundError):  # somebody deletes it right now
+            found += _models(repository)
+    return found
 
 
 def matching(name: Name, cache: Path) -> list[Cached]:
@@ -88,9 +101,8 @@ def matching(name: Name, cache: Path) -> list[Cached]:
     there = _models(repository_folder(cache, name.repository))
     if name.quantization is None:
         return there
-    chosen = [each.choice for each in there]
-    named = select([file for choice in chosen for file in choice.files], name.quantization)
-    return [each for each in there if each.choice in named]
+    chosen = select([file for each in there for file in each.choice.files], name.quantization)
+    return [each for each in there if each.snapshot and each.choice.entry in {choice.entry for choice in chosen}]
 
 
 def delete(doomed: list[Cached], cache: Path) -> None:
@@ -98,13 +110,25 @@ def delete(doomed: list[Cached], cache: Path) -> None:
     try:
         for repository in {each.name.repository for each in doomed}:
             folder, chosen = repository_folder(cache, repository), [each for each in doomed if each.name.repository == repository]
-            if {each.choice for each in _models(folder)} <= {each.choice for each in chosen}:
+            if len(_models(folder)) <= len(chosen):
                 shutil.rmtree(folder)
                 shutil.rmtree(locks_folder(cache, repository), ignore_errors=True)
             else:
                 _unlink(folder, chosen)
     except OSError as error:
-        raise HubError(f"{error.filename} cannot be removed: {error.strerror}") from None
+        raise HubError(f"{error.filename or cache} cannot be removed: {error.strerror or error}") from None
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """Read what a model is without its counting as used: afterwards the times of access are as they were."""
+    before = [(file, file.stat()) for file in (path if path.is_dir() else path.parent).iterdir() if file.is_file()]
+    try:
+        yield
+    finally:
+        for file, stat in before:
+            with suppress(OSError):
+                os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def called(path: Path) -> str:
@@ -117,40 +141,51 @@ def called(path: Path) -> str:
 
 
 def _unlink(folder: Path, doomed: list[Cached]) -> None:
-    """Take models out of a repository that keeps others, with the bytes that nothing names any more."""
+    """Take models out of a repository that keeps others, with the bytes that nothing names any more; what a cut pull left too, if meant."""
+    spared = {} if any(each.snapshot is None for each in doomed) else _nameless(folder)
     for snapshot in _snapshots(folder):
         for file in (file for each in doomed for file in each.choice.files):
             (snapshot / file).unlink(missing_ok=True)
-    named = {path.resolve() for path in folder.glob("snapshots/**/*")}
-    cut = any(each.snapshot is None for each in doomed)
+    for blob in _nameless(folder).keys() - spared.keys():
+        blob.unlink()
+
+
+def _nameless(folder: Path) -> dict[Path, os.stat_result]:
+    """The bytes in a repository that no snapshot names."""
+    found = {}
     for blob in folder.glob("blobs/*"):
-        if cut if blob.suffix == ".incomplete" else blob.resolve() not in named:
-            blob.unlink()
+        with suppress(FileNotFoundError):  # a pull has just ended
+            found[blob] = blob.stat()
+    named = {path.stat().st_ino for path in folder.glob("snapshots/**/*") if path.is_file()}
+    return {blob: stat for blob, stat in found.items() if stat.st_ino not in named}
 
 
 def _models(folder: Path) -> list[Cached]:
     """The models of one repository."""
     repository = folder.name.removeprefix("models--").replace("--", "/", 1)
-    found: dict[Choice, list[Path]] = {}
+    found: dict[str, list[tuple[Path, Choice]]] = {}
     for snapshot in _snapshots(folder):
         for choice in choices(_paths(snapshot)):
-            found.setdefault(choice, []).append(snapshot)
-    often = Counter(choice.quantization for choice in found)
+            found.setdefault(choice.entry, []).append((snapshot, choice))
+    often = Counter(there[0][1].quantization for there in found.values())
     made = []
-    for choice, snapshots in found.items():
-        files = {path.resolve(): path.stat() for snapshot in snapshots for path in map(snapshot.joinpath, choice.files)}
-        called = choice.quantization if often[choice.quantization] == 1 else PurePosixPath(choice.entry).stem
-        size, used = sum(stat.st_size for stat in files.values()), max(stat.st_atime for stat in files.values())
-        made.append(Cached(Name(repository, called or None), snapshots[0], choice, size, used))
-    if cut := [path.stat() for path in folder.glob("blobs/*.incomplete")]:
-        size, used = sum(stat.st_size for stat in cut), max(stat.st_mtime for stat in cut)
-        made.append(Cached(Name(repository), None, Choice((), ""), size, used))
+    for entry, there in found.items():
+        snapshot, choice = there[0]
+        stats = {stat.st_ino: stat for at, each in there for stat in (at.joinpath(file).stat() for file in each.files)}.values()
+        called = choice.quantization if often[choice.quantization] == 1 else PurePosixPath(entry).stem
+        files = tuple(dict.fromkeys(file for _, each in there for file in each.files))
+        name = Name(repository, called if entry else SAFETENSORS if len(found) > 1 else None)
+        used = max(stat.st_atime for stat in stats)
+        made.append(Cached(name, snapshot, Choice(files, entry, choice.quantization), sum(stat.st_size for stat in stats), used))
+    if cut := _nameless(folder).values():
+        made.append(Cached(Name(repository), None, Choice((), ""), sum(stat.st_size for stat in cut), max(stat.st_mtime for stat in cut)))
     return made
 
 
 def _snapshots(folder: Path, revision: str | None = None) -> list[Path]:
     """A repository's snapshots, or those of one revision: that of the branch "main" first, then the newest."""
-    commits = {path.name: _text(path) for path in (folder / "refs").glob("*")}
+    refs = folder / "refs"
+    commits = {path.relative_to(refs).as_posix(): _text(path) for path in refs.rglob("*") if path.is_file()}
     there = sorted(
         (folder / "snapshots").glob("*"), key=lambda path: (path.name == commits.get("main"), path.stat().st_mtime), reverse=True
     )
@@ -158,10 +193,7 @@ def _snapshots(folder: Path, revision: str | None = None) -> list[Path]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:  # a folder: branches may have slashes in their names
-        return ""
+    return path.read_text(encoding="utf-8", errors="replace").strip()
 
 
 def _paths(snapshot: Path) -> list[str]:

@@ -26,11 +26,11 @@ PREFERRED: tuple[str, ...] = (
 )
 PREFERRED += ("Q5_1", "Q6_K", "Q8_0", "Q3_K_M", "Q3_K_L", "Q3_K_S", "IQ3_M", "Q2_K", "BF16", "F16", "F32")
 
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+_SHARD = re.compile(r"-(\d{5,})-of-(\d{5,})$")
 _KIND = r"(?:UD-)?(?:I?Q\d(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|NVFP4|BF16|FP?16|FP?32)"
 _QUANTIZATION = re.compile(rf"(?:^|[-._])({_KIND})(?=$|[-._])", re.IGNORECASE)
-#: GGUF files that are no models by themselves: projectors of images and sound, importance matrices.
-_NO_MODEL = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+#: What a safetensors model is called beside GGUF models, in place of a quantization.
+SAFETENSORS = "safetensors"
 
 #: What a safetensors folder needs beside its weights.
 _BESIDE = {"config.json", "generation_config.json", "quantize_config.json", "hf_quant_config.json", "modules.json"}
@@ -45,7 +45,7 @@ _BESIDE |= {
 }
 _BESIDE |= {"chat_template.jinja", "chat_template.json"}
 _BESIDE_TOO = re.compile(r"[^/]+\.model|sentence_[^/]*_config\.json|model\.safetensors\.index\.json|\d+_[^/]+/config\.json")
-_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_WEIGHTS = re.compile(r"model(-\d{5,}-of-\d{5,})?\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def is_quantization(text: str) -> bool:
 
 def choices(paths: Iterable[str]) -> list[Choice]:
     """The models that are whole among a repository's files: each GGUF model, the preferred first, then that of the folder."""
-    paths = sorted(paths)
-    folder = _folder(paths)
-    return _ggufs(paths) + ([folder] if folder else [])
+    return [each.choice for each in _groups(paths) if not each.missing]
 
 
 def choose(paths: Iterable[str], wanted: str | None, where: str) -> Choice:
@@ -79,12 +77,16 @@ def choose(paths: Iterable[str], wanted: str | None, where: str) -> Choice:
     if len(chosen) == 1:
         return chosen[0]
     found = choices(paths)
+    if chosen:
+        files = ", ".join(each.entry for each in chosen)
+        raise HubError(f"{where} has {len(chosen)} models in {chosen[0].quantization}; name one of the files behind a colon: {files}")
+    cut = [each for each in _groups(paths) if each.missing > 0 and (wanted is None or wanted.lower() in _names(each.choice))]
+    if cut:
+        part, missing = cut[0].choice.files[-1], cut[0].missing
+        raise HubError(f"{where} has {part}, but lacks {missing} of that model's parts")
     if not found:
         raise HubError(f"{where}: {_why_none(paths)}")
-    if chosen:
-        files = ", ".join(PurePosixPath(each.entry).name for each in chosen)
-        raise HubError(f"{where} has {len(chosen)} models in {chosen[0].quantization}; name one of the files behind a colon: {files}")
-    there = ", ".join(dict.fromkeys(each.quantization for each in found if each.quantization)) or "safetensors alone"
+    there = ", ".join(dict.fromkeys(each.quantization or SAFETENSORS for each in found))
     raise HubError(f"{where} has no {wanted}; there is {there}")
 
 
@@ -93,51 +95,79 @@ def select(paths: Iterable[str], wanted: str | None) -> list[Choice]:
     found = choices(paths)
     if wanted is None:
         return [each for each in found if each.quantization == found[0].quantization]
-    return [each for each in found if each.entry and wanted.lower() in _names(each)]
+    return [each for each in found if wanted.lower() in _names(each)]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """A model's files that are there, and how many are missing."""
+
+    choice: Choice
+    missing: int
 
 
 def _names(choice: Choice) -> set[str]:
-    """What a GGUF model may be called behind the colon, in lower case."""
+    """What a model may be called behind the colon, in lower case."""
+    if not choice.entry:
+        return {SAFETENSORS}
     file = PurePosixPath(choice.entry).name.lower()
-    return {(choice.quantization or "").lower(), file, file.removesuffix(".gguf"), _SHARD.sub("", file.removesuffix(".gguf"))}
+    return {
+        (choice.quantization or "").lower(),
+        choice.entry.lower(),
+        file,
+        file.removesuffix(".gguf"),
+        _SHARD.sub("", file.removesuffix(".gguf")),
+    }
 
 
-def _ggufs(paths: list[str]) -> list[Choice]:
-    groups: dict[str, list[str]] = {}
+def _groups(paths: Iterable[str]) -> list[_Group]:
+    paths = sorted(paths)
+    return _ggufs(paths) + _folder(paths)
+
+
+def _ggufs(paths: list[str]) -> list[_Group]:
+    stems: dict[str, list[str]] = {}
     for path in paths:
-        if path.lower().endswith(".gguf") and not _NO_MODEL.search(PurePosixPath(path).name):
-            groups.setdefault(_SHARD.sub("", path[: -len(".gguf")]), []).append(path)
+        if path.lower().endswith(".gguf") and not _is_beside(PurePosixPath(path).name):
+            stems.setdefault(_SHARD.sub("", path[: -len(".gguf")]), []).append(path)
     found = []
-    for stem, files in groups.items():
+    for stem, files in stems.items():
         shard = _SHARD.search(files[0][: -len(".gguf")])
-        if len(files) == (int(shard[2]) if shard else 1):
-            found.append(Choice(tuple(files), files[0], _quantization(PurePosixPath(stem).name)))
+        found.append(
+            _Group(Choice(tuple(files), files[0], _quantization(PurePosixPath(stem))), (int(shard[2]) if shard else 1) - len(files))
+        )
     ranks = {name: rank for rank, name in enumerate(PREFERRED)}
-    return sorted(found, key=lambda each: ranks.get(each.quantization or "", len(ranks)))
+    return sorted(found, key=lambda each: ranks.get(each.choice.quantization or "", len(ranks)))
 
 
-def _quantization(stem: str) -> str:
-    """The last part of a file's name that says how it is quantized; all of the name where none does."""
-    found = _QUANTIZATION.findall(stem)
-    return str(found[-1]).upper().replace("FP16", "F16").replace("FP32", "F32") if found else stem
+def _is_beside(file: str) -> bool:
+    """Whether a GGUF file is no model itself: a projector of images or sound, an importance matrix (which a model may be named after)."""
+    file = file.lower()
+    return "mmproj" in file or ("imatrix" in file and not _QUANTIZATION.search(file))
 
 
-def _folder(paths: list[str]) -> Choice | None:
-    """The safetensors model at a repository's root, if its config and all its weights are there."""
+def _quantization(stem: PurePosixPath) -> str:
+    """The last part of a file's name that says how it is quantized, or of its folder's; all of the name where none does."""
+    found = _QUANTIZATION.findall(stem.name) or _QUANTIZATION.findall(stem.parent.name)
+    return str(found[-1]).upper().replace("FP16", "F16").replace("FP32", "F32") if found else stem.name
+
+
+def _folder(paths: list[str]) -> list[_Group]:
+    """The safetensors model at a repository's root, if there is one."""
     weights = [path for path in paths if path.endswith(".safetensors") and "/" not in path]
     weights = [path for path in weights if _WEIGHTS.fullmatch(path)] or weights
     if "config.json" not in paths or not weights:
-        return None
+        return []
     if "model.safetensors" in weights:
         weights = ["model.safetensors"]
     shard = _SHARD.search(weights[0].removesuffix(".safetensors"))
-    if shard and len(weights) < int(shard[2]):
-        return None
     beside = [path for path in paths if path in _BESIDE or _BESIDE_TOO.fullmatch(path)]
-    return Choice((*beside, *weights), "")
+    return [_Group(Choice((*beside, *weights), ""), max(0, (int(shard[2]) if shard else 1) - len(weights)))]
 
 
 def _why_none(paths: list[str]) -> str:
+    if "adapter_config.json" in paths:
+        return "it holds an adapter, which belongs to another model, and no model"
     if any(path.endswith((".bin", ".pth", ".pt")) for path in paths):
         return "its weights are pickled (*.bin), which is not safe to open; look for a safetensors or GGUF version"
     return "there is no GGUF file, and no config.json with safetensors"

@@ -14,7 +14,7 @@ from heron.errors import HubError
 from heron.hub import cache as disk
 from heron.hub import remote
 from heron.hub.choose import choose
-from heron.hub.names import Name, parse
+from heron.hub.names import Name
 from heron.hub.remote import RemoteFile
 
 #: Bytes that stay free on the disk beside what is pulled.
@@ -27,11 +27,14 @@ class Watch:
     def say(self, text: str) -> None:
         """Something that a user should know now."""
 
+    def start(self, files: int, bytes: int) -> None:
+        """So many files, of so many bytes together, are not here yet."""
+
     def begin(self, name: str, size: int) -> None:
-        """A file of so many bytes comes next."""
+        """One of them comes next."""
 
     def advance(self, bytes: int) -> None:
-        """So many more bytes of it are here; fewer than none where a server began it anew."""
+        """So many more bytes are here; fewer than none where a server began it anew."""
 
 
 def locate(name: str, cache: str | Path | None = None, watch: Watch | None = None) -> Path | None:
@@ -39,10 +42,10 @@ def locate(name: str, cache: str | Path | None = None, watch: Watch | None = Non
 
     Raises HubError.
     """
-    parsed = parse(name)
+    folder = disk.folder(cache)
+    parsed = disk.named(name, folder)
     if parsed is None:
         return None
-    folder = disk.folder(cache)
     return disk.find(parsed, folder) or pull(parsed, cache=folder, watch=watch)
 
 
@@ -64,11 +67,17 @@ def pull(name: Name, revision: str | None = None, cache: str | Path | None = Non
     choice = choose(files, name.quantization, name.repository)
     wanted = [files[path] for path in choice.files]
     repository = disk.repository_folder(folder, name.repository)
+    if str(folder).startswith("~"):
+        raise HubError(f"there is no home directory here, so that {folder} is nowhere; name a folder for models with HF_HOME")
     try:
         (repository / "blobs").mkdir(parents=True, exist_ok=True)
-        _check_space(repository, wanted)
-        for file in wanted:
-            watch.begin(file.path, file.size)
+        missing = [
+            file for file in {file.checksum: file for file in wanted}.values() if not (repository / "blobs" / file.checksum).exists()
+        ]
+        _check_space(repository, missing)
+        if missing:
+            watch.start(len(missing), sum(file.size for file in missing))
+        for file in missing:
             _fetch(file, name.repository, commit, folder, watch)
         for file in wanted:
             _link(repository / "blobs" / file.checksum, repository / "snapshots" / commit / file.path)
@@ -83,15 +92,13 @@ def pull(name: Name, revision: str | None = None, cache: str | Path | None = Non
     return found
 
 
-def _check_space(repository: Path, files: Iterable[RemoteFile]) -> None:
+def _check_space(repository: Path, missing: Iterable[RemoteFile]) -> None:
     """Raises HubError where the disk has no room for what is missing."""
-    blobs = repository / "blobs"
-    missing = {file.checksum: file.size for file in files if not (blobs / file.checksum).exists()}
-    need = sum(size - _size(_partial(blobs / checksum)) for checksum, size in missing.items())
+    need = sum(file.size - _size(_partial(repository / "blobs" / file.checksum)) for file in missing)
     free = shutil.disk_usage(repository).free
     if need and need + SPARE > free:
         raise HubError(
-            f"{need / 1e9:.2f} GB are to be pulled, and {free / 1e9:.2f} GB are free at {repository.parent}; "
+            f"{need / 2**30:.2f} GiB are to be pulled, and {free / 2**30:.2f} GiB are free at {repository.parent}; "
             "free some, or name another cache with HF_HOME"
         )
 
@@ -120,6 +127,7 @@ def _fetch(file: RemoteFile, repository: str, commit: str, cache: Path, watch: W
 
 def _download(file: RemoteFile, repository: str, commit: str, blob: Path, watch: Watch) -> None:
     """From where an earlier pull was cut to the end, and checked. Raises HubError for other bytes than the hub's, which are not kept."""
+    watch.begin(file.path, file.size)
     partial = _partial(blob)
     if _size(partial) > file.size:
         partial.unlink()

@@ -22,6 +22,8 @@ TRIES, FIRST_TRIES = 6, 3
 PATIENCE = 300.0
 #: Seconds without a byte after which a connection counts as lost.
 TIMEOUT = 30.0
+#: Bytes of a file that are asked of a connection at once: few enough that a slow one shows that it moves.
+PIECE = 1 << 17
 #: What passes by itself: a request that took too long, too many of them, a server in trouble.
 _BUSY = {408, 429, 500, 502, 503, 504}
 
@@ -71,7 +73,7 @@ def opened(repository: str, commit: str, path: str, start: int) -> Iterator[tupl
     headers = _headers() | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT, follow_redirects=True) as response:
         hf_raise_for_status(response)
-        yield response.status_code == 206, response.iter_bytes(1 << 20)
+        yield response.status_code == 206, response.iter_bytes(PIECE)
 
 
 def _object(url: str) -> dict[str, Any]:
@@ -103,15 +105,18 @@ def patiently(ask: Callable[[], T], repository: str, revision: str | None, say: 
         try:
             return ask()
         except network_error() as error:
-            response = getattr(error, "response", None)
+            response: Any = getattr(error, "response", None)
             status, wait = getattr(response, "status_code", None), 2.0 ** (attempt - 1)
             if status is not None:
-                wait = max(wait, _retry_after(response.headers)) if status == 429 else wait  # type: ignore[union-attr]
+                wait = max(wait, _retry_after(response.headers)) if status == 429 else wait
             if attempt == (TRIES if status else unreached) or wait > PATIENCE or (status is not None and status not in _BUSY):
-                raise HubError(_explain(error, status, repository, revision, wait)) from None
+                raise HubError(_explain(error, response, repository, revision, wait)) from None
             why = f"{_host()} cannot be reached ({error.__class__.__name__})" if status is None else f"{_host()} is busy (HTTP {status})"
             say(f"{why}; trying again in {wait:g} s")
             time.sleep(wait)
+        except (ValueError, ImportError) as error:  # an address or a proxy that the HTTP library can do nothing with
+            why = str(error).rstrip(".")
+            raise HubError(f"{_host()} cannot be asked: {why}; check HF_ENDPOINT, and the proxy in HTTPS_PROXY or ALL_PROXY") from None
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -129,11 +134,11 @@ def _retry_after(headers: Mapping[str, Any]) -> float:
     return float(asked) if re.fullmatch(r"\d{1,6}", asked) else float(limit[1]) if limit else 0.0
 
 
-def _explain(error: Exception, status: int | None, repository: str, revision: str | None, wait: float) -> str:
+def _explain(error: Exception, response: Any, repository: str, revision: str | None, wait: float) -> str:
     from huggingface_hub import get_token
     from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
 
-    page, known = f"{endpoint()}/{repository}", get_token() is not None
+    page, known, status = f"{endpoint()}/{repository}", get_token() is not None, getattr(response, "status_code", None)
     if status is None:
         reason = str(error) or error.__class__.__name__
         return f"{_host()} cannot be reached ({reason:.100}); check the connection, or HF_ENDPOINT; what was pulled runs without it"
@@ -142,6 +147,8 @@ def _explain(error: Exception, status: int | None, repository: str, revision: st
         return f"{repository} is gated (HTTP {status}): ask for access at {page}; {ask}"
     if isinstance(error, RevisionNotFoundError):
         return f"{repository} has no revision {revision!r}; see {page}/tree/main for its branches and tags"
+    if status == 401 and known and "credentials" in response.headers.get("X-Error-Message", "").lower():
+        return f"{_host()} refuses your token (HTTP 401): HF_TOKEN, or what `hf auth login` stored, is mistyped or no longer valid"
     if status == 401:
         how = "HF_TOKEN's token cannot see it" if known else "set HF_TOKEN if it is private"
         return f"there is no model {repository} on {_host()}, or it is private (HTTP 401): check the name; {how}"

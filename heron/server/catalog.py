@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heron.errors import HeronError, HubError
+from heron.hub.cache import looking
 from heron.hub.names import Name, parse
 from heron.server.facts import Facts, Stamp, read_facts, stamp
 from heron.server.logs import event
@@ -83,7 +84,8 @@ class Catalog:
                 before, known = self._read.get(entry.path, ((), None))
                 if before != now:
                     self._read[entry.path] = now, None
-                    self._read[entry.path] = now, (known := read_facts(entry.path))
+                    with looking(entry.path):
+                        self._read[entry.path] = now, (known := read_facts(entry.path))
                 return known
             except (HeronError, OSError) as error:
                 event(_log, logging.WARNING, f"the model {entry.name} cannot be served: {error}")

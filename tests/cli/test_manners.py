@@ -208,6 +208,17 @@ def test_what_nobody_reads_any_more_is_no_bug() -> None:
     assert done.stdout.startswith("# fish") and "Traceback" not in done.stderr and "bug" not in done.stderr
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_was_closed_before_the_start_is_no_bug(closed: str, tmp_path: Path) -> None:
+    for line in ("run -p hi -n 2", "list", "config"):
+        script = f"{sys.executable} -m heron {line} {closed}; echo $? > status"
+        done = subprocess.run(
+            ["bash", "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        assert (tmp_path / "status").read_text() == "0\n" and "bug" not in done.stderr
+
+
 def test_completion_of_other_shells_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(monkeypatch, capsys, "completion", "tcsh") == (
         2,

@@ -50,6 +50,9 @@ def test_every_alias_is_a_name_and_no_size_is_a_quantization() -> None:
         ("qwen2.5-7b-instruct-q4_k_m-00001-of-00001.gguf", "Q4_K_M"),
         ("Qwen3-4B-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
         ("Q4_0/model-IQ2_XXS.gguf", "IQ2_XXS"),
+        ("BF16/model.gguf", "BF16"),
+        ("fp16/ggml-model.gguf", "F16"),
+        ("model-Q4_K_M-imatrix.gguf", "Q4_K_M"),
         ("gpt-oss-20b-mxfp4.gguf", "MXFP4"),
         ("model-fp16.gguf", "F16"),
         ("Phi-3-mini-4k-instruct-q4.gguf", "Q4"),
@@ -63,7 +66,7 @@ def test_quantizations_by_their_files(file: str, quantization: str) -> None:
 
 
 def test_projectors_and_importance_are_no_models() -> None:
-    assert not choices(["mmproj-F16.gguf", "model.mmproj-Q8_0.gguf", "imatrix.gguf", "model.imatrix.gguf_file"])
+    assert not choices(["mmproj-F16.gguf", "model.mmproj-Q8_0.gguf", "imatrix.gguf", "Qwen3-4B-imatrix.gguf", "model.imatrix.gguf_file"])
 
 
 def test_the_preferred_one_then_the_next() -> None:
@@ -79,8 +82,36 @@ def test_two_models_in_one_repository_are_told_apart_by_their_files() -> None:
     assert choose(files, "b-q4_k_m", "org/m").entry == "b-Q4_K_M.gguf"
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
+    files = ["m-Q4_0.gguf", "old/m-Q4_0.gguf"]
+    with pytest.raises(HubError, match=r"name one of the files.*: m-Q4_0.gguf, old/m-Q4_0.gguf"):
+        choose(files, "q4_0", "org/m")
+    assert choose(files, "old/m-Q4_0.gguf", "org/m").entry == "old/m-Q4_0.gguf"
+
+
 def test_a_split_model_that_lacks_a_part_is_none() -> None:
-    assert not choices(["m-Q4_0-00001-of-00003.gguf", "m-Q4_0-00003-of-00003.gguf"])
+    there = ["m-Q4_0-00001-of-00003.gguf", "m-Q4_0-00003-of-00003.gguf"]
+    assert not choices(there)
+    for wanted in (None, "Q4_0"):
+        with pytest.raises(HubError, match=r"org/m has m-Q4_0-00003-of-00003.gguf, but lacks 1 of that model's parts"):
+            choose(there, wanted, "org/m")
+    assert choose([*there, "m-Q2_K.gguf"], None, "org/m").entry == "m-Q2_K.gguf"
+
+
+def test_a_folder_beside_gguf_files_has_a_name_too() -> None:
+    files = ["config.json", "model.safetensors", "m-Q8_0.gguf"]
+    assert choose(files, None, "org/m").entry == "m-Q8_0.gguf"
+    assert choose(files, "Safetensors", "org/m").files == ("config.json", "model.safetensors")
+    with pytest.raises(HubError, match="no Q4_0; there is Q8_0, safetensors"):
+        choose(files, "Q4_0", "org/m")
+
+
+def test_many_parts_are_counted_in_six_digits_too() -> None:
+    parts = [f"model-{n:05}-of-000163.safetensors" for n in range(1, 164)]
+    files = ["config.json", "model.safetensors.index.json", *parts]
+    assert len(choose([*files, "consolidated.safetensors"], None, "org/m").files) == 165
+    with pytest.raises(HubError, match="lacks 1 of"):
+        choose(files[:-1], None, "org/m")
 
 
 def test_a_safetensors_repository_gives_what_is_needed() -> None:
@@ -110,6 +141,7 @@ def test_a_sentence_model_keeps_its_pooling() -> None:
         (["README.md"], "no GGUF file"),
         ([], "no GGUF file"),
         (["adapter.safetensors"], "no config.json"),
+        (["adapter_config.json", "adapter_model.safetensors"], "an adapter, which belongs to another model"),
     ],
 )
 def test_a_repository_without_a_model(files: list[str], words: str) -> None:
@@ -118,5 +150,5 @@ def test_a_repository_without_a_model(files: list[str], words: str) -> None:
 
 
 def test_a_quantization_of_safetensors_alone() -> None:
-    with pytest.raises(HubError, match="no Q4_K_M; there is safetensors alone"):
+    with pytest.raises(HubError, match=r"no Q4_K_M; there is safetensors$"):
         choose(["config.json", "model.safetensors"], "Q4_K_M", "org/m")

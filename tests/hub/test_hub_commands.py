@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,30 @@ def test_what_cannot_be_run_is_one_line(command: Command, hub: FakeHub, tmp_path
     assert "there is no file or folder 'org/none', and there is no model org/none" in command("run", "org/none", "-p", "hi", code=2)[1]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "not in the cache" in command("info", "org/pocket-GGUF", code=2)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_terminal_shows_how_far_all_of_it_is(hub: FakeHub, columns: int) -> None:
+    """In one line, however many files there are and however narrow it is."""
+    import pty
+
+    hub.repositories["org/many"] = {f"Q8_0/a-model-with-a-name-Q8_0-{n:05}-of-00030.gguf": bytes([n]) * 5000 for n in range(1, 31)}
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": str(columns), "LINES": "10", "TERM": "xterm"}
+    line = [sys.executable, "-m", "heron", "pull", "org/many"]
+    with subprocess.Popen(line, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, env=environment) as pulling:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other side is closed
+            while piece := os.read(ours, 4096):
+                shown += piece
+        assert pulling.wait(60) == 0
+    os.close(ours)
+    frames = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\r", shown.decode()).split("\r")
+    bars = [frame.strip() for frame in frames if "KiB" in frame]
+    assert bars[-1].startswith("146.5/146.5 KiB") and all("\n" not in bar for bar in bars)
+    assert [frame for frame in frames if frame.startswith("30/30 a-mode")] and max(map(len, frames)) < columns
 
 
 def test_deleting_one_quantization_keeps_the_other(command: Command, cache: Path) -> None:

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ from typing import Any
 
 import pytest
 from fake_hub import COMMIT, FakeHub
+from fake_hub import hub as serving
 
 import heron
 from heron.errors import HubError
@@ -34,8 +37,8 @@ class Heard(Watch):
     def say(self, text: str) -> None:
         self.said.append(text)
 
-    def begin(self, name: str, size: int) -> None:
-        self.sizes.append(size)
+    def start(self, files: int, bytes: int) -> None:
+        self.sizes.append(bytes)
 
     def advance(self, bytes: int) -> None:
         self.done += bytes
@@ -66,7 +69,8 @@ def test_pull_puts_the_preferred_one_where_huggingface_hub_finds_it(hub: FakeHub
     from huggingface_hub import try_to_load_from_cache
 
     assert try_to_load_from_cache("org/tiny-GGUF", "tiny-Q4_K_M.gguf", cache_dir=cache) == str(path)
-    assert pull(name) == path and len(hub.asked) == 1
+    heard = Heard()
+    assert pull(name, watch=heard) == path and len(hub.asked) == 1 and not heard.sizes
 
 
 def test_what_huggingface_hub_pulled_is_found_and_the_cache_is_where_it_says(hub: FakeHub, cache: Path, name: Name) -> None:
@@ -129,6 +133,23 @@ def test_a_pull_that_ended_at_25_mb_is_taken_up_by_the_next(hub: FakeHub, cache:
     again = hub.asked[-1][1]
     assert again is not None and int(again[len("bytes=") : -1]) >= 25_000_000
     assert not [blob for blob in blobs(cache) if blob.endswith(".incomplete")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_pull_that_is_killed_is_taken_up_by_the_next(hub: FakeHub, cache: Path) -> None:
+    data, hub.hold = os.urandom(3_000_000), threading.Event()
+    hub.repositories["org/big"], hub.cut = {"big-Q8_0.gguf": data}, [2_000_000]
+    with subprocess.Popen([sys.executable, "-m", "heron", "pull", "org/big"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as killed:
+        until = time.monotonic() + 60
+        while sum(each.stat().st_size for each in cache.glob("models--*/blobs/*")) < 1_500_000 and time.monotonic() < until:
+            time.sleep(0.02)
+        killed.kill()
+    hub.hold.set()
+    (left,) = disk.models(cache)
+    assert left.path is None and left.bytes >= 1_500_000
+    assert pull(Name("org/big")).read_bytes() == data
+    again = hub.asked[-1][1]
+    assert again is not None and int(again[len("bytes=") : -1]) == left.bytes
 
 
 def test_a_server_that_knows_no_ranges_sends_it_anew(hub: FakeHub, cache: Path) -> None:
@@ -199,6 +220,10 @@ def test_a_revision(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.M
     assert (cache / "models--org--tiny-GGUF" / "refs" / "v2").read_text() == COMMIT
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert pull(name, revision="v2") == pull(name, revision=COMMIT) == path
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert pull(name, revision="refs/pr/1") == path
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert pull(name, revision="refs/pr/1") == path
     with pytest.raises(HubError, match="at revision v3 is not in the cache"):
         pull(name, revision="v3")
 
@@ -210,6 +235,41 @@ def test_a_busy_hub_is_asked_again_when_it_says(hub: FakeHub, cache: Path, name:
     heard = Heard()
     assert pull(name, watch=heard).exists()
     assert slept == [7.0, 7.0] and "busy (HTTP 429); trying again in 7 s" in heard.said[0]
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+def test_a_hub_in_trouble_is_asked_again(hub: FakeHub, cache: Path, name: Name, status: int) -> None:
+    hub.busy, hub.trouble = 2, status
+    heard = Heard()
+    assert pull(name, watch=heard).exists()
+    assert [said[-17:] for said in heard.said] == [
+        "trying again in 1 s"[-17:],
+        "trying again in 2 s"[-17:],
+    ] and f"HTTP {status}" in heard.said[0]
+
+
+def test_another_host_gets_no_token(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of large files come from elsewhere."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serving() as other:
+        other.repositories, hub.elsewhere = hub.repositories, other.url.replace("127.0.0.1", "localhost")
+        assert pull(name).read_bytes() == ONE["tiny-Q4_K_M.gguf"]
+        assert hub.tokens == {"Bearer hf_secret"} and other.tokens == {None} and len(other.asked) == 1
+
+
+def test_a_token_that_is_none(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub refuses it for what anybody may have, too."""
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    hub.token, hub.listed, hub.refusal, hub.message = "hf_new", False, (401, ""), "Invalid credentials in Authorization header"
+    with pytest.raises(HubError, match=r"refuses your token \(HTTP 401\): HF_TOKEN, or what `hf auth login` stored"):
+        pull(name)
+
+
+@pytest.mark.parametrize("variables", [{"HF_ENDPOINT": "http://["}, {"HF_ENDPOINT": "http://a", "ALL_PROXY": "socks9://a"}], ids=str)
+def test_an_address_or_a_proxy_that_is_none(cache: Path, variables: dict[str, str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "heron", "pull", "a/b"], capture_output=True, text=True, env=os.environ | variables)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert " cannot be asked: " in done.stderr and "check HF_ENDPOINT, and the proxy in HTTPS_PROXY or ALL_PROXY" in done.stderr
 
 
 def test_a_hub_that_stays_busy(hub: FakeHub, cache: Path, name: Name) -> None:
@@ -243,7 +303,7 @@ def test_no_hub_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_too_little_room_is_told_before_anything_comes(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 3000))
-    with pytest.raises(HubError, match=r"0.00 GB are free at .*free some"):
+    with pytest.raises(HubError, match=r"0.00 GiB are free at .*free some"):
         pull(name)
     assert not hub.asked
 
@@ -300,3 +360,14 @@ def test_a_hub_that_names_files_outside(hub: FakeHub, cache: Path, path: str) ->
 def test_another_cache(hub: FakeHub, name: Name, tmp_path: Path) -> None:
     given: Any = tmp_path / "mine"
     assert pull(name, cache=given).is_relative_to(given) and locate(str(name), cache=given)
+
+
+def test_no_home_is_no_place_for_models(hub: FakeHub, name: Name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is nobody that the system knows."""
+    monkeypatch.delenv("HF_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    assert disk.models(disk.folder()) == [] and locate("no-name") is None
+    with pytest.raises(HubError, match=r"no home directory here.*HF_HOME"):
+        pull(name)
+    assert not list(tmp_path.glob("~*"))
