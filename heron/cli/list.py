@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import Sequence
 from json import dumps
@@ -51,7 +52,7 @@ def list(
 
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     """A table in plain text, as wide as it is: names stay whole, for other programs to cut out."""
-    cells = [("name", "format", "size", "architecture", "context", "last used")]
+    cells: builtins.list[tuple[str, ...]] = [("name", "format", "size", "architecture", "context", "last used")]
     for row in rows:
         values = row["name"], row["format"], human_bytes(row["bytes"]), row["architecture"], row["context_length"], _ago(row["last_used"])
         cells.append(tuple(printable(str(value or "-")) for value in values))
