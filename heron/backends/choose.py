@@ -72,20 +72,31 @@ class Ready:
     executable: Executable
 
 
-def make_ready(model: Model, where: Where, options: Options) -> Ready:
-    """The model where it is asked for. Raises BackendError where that is not here, and what the backend raises."""
+def device_of(where: Where) -> str:
+    """What torch calls the device that models are put on, with all their layers or ``gpu_layers`` of them; "cpu" without a GPU.
+
+    Raises BackendError where the one that is asked for is not here.
+    """
     from heron.backends import torch
 
+    if where.gpu is False or where.gpu_layers == 0 or where.backend in ON_CPU or where.device == "cpu":
+        return "cpu"
+    if where.left_open:
+        return where.cuda if torch.sees_gpu() else "cpu"
+    if where.backend == "torch" and where.device == "auto" and not (where.gpu or where.gpu_layers):
+        return _first_gpu(where) or "cpu"
+    return _device(where)
+
+
+def make_ready(model: Model, where: Where, options: Options) -> Ready:
+    """The model where it is asked for. Raises BackendError where that is not here, and what the backend raises."""
+    device = device_of(where)
     if where.gpu_layers:
-        return _divided(model, where.gpu_layers, _device(where), options)
-    if where.gpu is False or where.gpu_layers == 0:
-        return _on_torch(model, "cpu", options) if where.backend == "torch" else _on_cpu(model, where.backend, options)
-    if where.backend == "torch" and where.device == "auto" and not where.gpu:
-        return _on_torch(model, _first_gpu(where) or "cpu", options)
-    if where.gpu or where.backend == "torch" or where.device not in ("auto", "cpu"):
-        return _on_torch(model, _device(where), options)
-    if where.left_open and torch.sees_gpu() and (ready := _if_it_fits(model, where.cuda, options)):
-        return ready
+        return _divided(model, where.gpu_layers, device, options)
+    if where.left_open and device != "cpu":
+        return _if_it_fits(model, device, options) or _on_cpu(model, where.backend, options)
+    if where.backend == "torch" or device != "cpu":
+        return _on_torch(model, device, options)
     return _on_cpu(model, where.backend, options)
 
 

@@ -152,6 +152,9 @@ def serve(
         logs.event(logger, logging.INFO, "loading the model", model=entry.name, path=str(entry.path))
         sized = {**how, "say": logger.warning, "ctx_size": sizes.ctx_size}
         loaded = open_model(str(entry.path), **sized)
+        if sizes.ctx_size != how["ctx_size"]:
+            own = loaded.graph_model.context_length
+            logger.warning("the context is reduced from %d to %d tokens, to fit in memory", own, loaded.context_length)
         guessing = open_model(draft_model, **{**sized, "gpu_layers": None}) if draft_model else None
         try:
             engine = Engine(

@@ -217,11 +217,10 @@ class Pool:
 
     async def _loaded(self, entry: Entry, wanted: Callable[[], bool]) -> Engine | None:
         """None where nobody wants it any more."""
-        need = await in_thread(lambda: self._room.foretell(entry))
+        need = await in_thread(lambda: self._room.foretell(entry, list(self.residents.values())))
 
         async def try_beside_others() -> Engine:
-            here = list(self.residents.values())
-            sizes = await in_thread(lambda: self._room.sizes(need, here))
+            sizes = await in_thread(lambda: self._room.sizes(need, list(self.residents.values())))
             self.loading = entry
             return await in_thread(lambda: self._made(entry, sizes))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from heron.backends import torch
 from heron.backends.base import Memory, Options
-from heron.backends.choose import Where
+from heron.backends.choose import Where, device_of
+from heron.backends.fit import fit
 from heron.backends.reference.state import state_groups
 from heron.checkpoint.checkpoint import Checkpoint, locate
 from heron.engine.budget import Budget
-from heron.engine.forecast import Forecast, forecast, on_gpus
+from heron.engine.forecast import Forecast, forecast
 from heron.engine.memory import available_bytes, resident_bytes
 from heron.engine.model import CONTEXT_SHARE
 from heron.errors import DeviceFull, NoRoom
@@ -56,15 +58,23 @@ class Need:
 
     @property
     def least(self) -> int:
-        """Bytes with which it is of use."""
+        """Bytes with which it is of use beside others."""
         tokens = self.asked.kv_cache_size or min(self.max_seqs * self.context, max(ENOUGH, self.asked.ctx_size))
         return self.bytes(tokens, min(self.context, tokens))
+
+    @property
+    def smallest(self) -> int:
+        """Bytes with the shortest context that it is reduced to, or with what is asked for."""
+        context = self.asked.ctx_size or min(self.context, SHORTEST)
+        tokens = self.asked.kv_cache_size or context
+        return self.bytes(tokens, min(context, tokens))
 
     def sizes(self, free: int) -> Sizes:
         """For so many free bytes, of which the cache takes a share, as an engine's does that is alone."""
         context, weights = self.context, self.bytes(0, self.context)
         tokens = self.asked.kv_cache_size or self.max_seqs * context
-        most = max(self.least, weights + int(CONTEXT_SHARE * (free - weights)))
+        share = max(self.smallest, weights + int(CONTEXT_SHARE * (free - weights)))
+        most = max(self.least, share) if self.least <= free else share
         while not self.asked.kv_cache_size and tokens > context and self.bytes(tokens, context) > most:
             tokens = max(context, tokens // 2)
         while not self.asked.ctx_size and context > SHORTEST and self.bytes(min(tokens, context), context) > most:
@@ -93,14 +103,23 @@ class Room:
         models = f"at most {self.max_models} at once" if self.max_models else "as many at once as fit"
         return models + (f" in {self.max_memory / 2**30:g} GiB" if self.max_memory else "")
 
-    def foretell(self, entry: Entry) -> Need | None:
-        """What it will take; None where nobody knows. For a thread. Raises what opening it raises."""
+    def foretell(self, entry: Entry, residents: Collection[Resident]) -> Need | None:
+        """What it will take; None where nobody knows. For a thread.
+
+        Raises what opening it raises, and NoRoom for one that could not be here if those that are here went.
+        """
         if self.options is None:
             return None
         if locate(entry.path).is_dir():
             load_families()
         with Checkpoint(entry.path) as checkpoint:
-            return Need(forecast(build_model(checkpoint), self.options, self.max_seqs), self.asked, self.max_seqs)
+            need = Need(forecast(build_model(checkpoint), self.options, self.max_seqs), self.asked, self.max_seqs)
+        if self._device == "cpu" and need.smallest > (most := self._most(residents)):
+            allowed = "--max-memory allows" if most == self.max_memory else "there would be"
+            less = "--ctx-size" if self.asked != Sizes() else "quantization"
+            takes = f"it takes {need.smallest / 2**30:.2f} GiB with its cache, and {allowed} {most / 2**30:.2f}"
+            raise NoRoom(f"{takes}; a smaller {less} takes less, and with --no-repack its weights stay in the file")
+        return need
 
     def has(self, need: Need | None, residents: Collection[Resident]) -> bool:
         """Whether one that needs so much fits beside those that are here. For a thread."""
@@ -108,33 +127,44 @@ class Room:
             return False
         if need is None or self._on_gpu(need):
             return True
-        return not any(one.on_gpu for one in residents if self._gpu_wanted) and need.least <= self.free(residents)
+        crowded = self._device != "cpu" and any(one.on_gpu for one in residents)
+        return not crowded and need.least <= self.free(residents)
 
     def sizes(self, need: Need | None, residents: Collection[Resident]) -> Sizes:
-        """For the next one. Raises NoRoom for one that is not allowed so much."""
-        if need is None or self._on_gpu(need):
-            return self.asked
-        free = self.free(residents)
-        if self.max_memory and need.least > self.max_memory - _held(residents):
-            takes, allowed = need.least / 2**30, self.max_memory / 2**30
-            raise NoRoom(f"it takes {takes:.2f} GiB with its cache, and --max-memory allows {allowed:.2f}; a smaller --ctx-size takes less")
-        return need.sizes(free)
+        """For the next one. For a thread."""
+        return self.asked if need is None or self._on_gpu(need) else need.sizes(self.free(residents))
 
     def free(self, residents: Collection[Resident]) -> int:
         """Bytes for the next one: what is free, less what was promised to those that are here and not touched by them yet."""
-        program, held = resident_bytes(), _held(residents)
-        if not residents:
-            self._before = program
-        found = available_bytes() - max(0, held - max(0, program - self._before))
+        held = _held(residents)
+        found = available_bytes() - max(0, held - self._touched(residents))
         return min(found, self.max_memory - held) if self.max_memory else found
 
+    def _most(self, residents: Collection[Resident]) -> int:
+        """Bytes for the next one, if those that are here went."""
+        found = available_bytes() + self._touched(residents)
+        return min(found, self.max_memory) if self.max_memory else found
+
+    def _touched(self, residents: Collection[Resident]) -> int:
+        """What those that are here hold by now: what the program has more than it had without any."""
+        program = resident_bytes()
+        if not residents:
+            self._before = program
+        return max(0, program - self._before)
+
     @property
-    def _gpu_wanted(self) -> bool:
-        return bool(self.where.left_open or self.where.gpu)
+    def _device(self) -> str:
+        """Where models are put that fit there; "cpu" without a GPU. Raises BackendError for one that is not here."""
+        return device_of(self.where)
 
     def _on_gpu(self, need: Need) -> bool:
-        """Whether it goes to a GPU, and fits there now."""
-        return self._gpu_wanted and any(gpu.layers > gpu.of for gpu in on_gpus(need.told.model, need.told.options))
+        """Whether it goes to a GPU, and fits there now with all its layers."""
+        device, options = self._device, need.told.options
+        room = torch.room(device, options) if device != "cpu" and not self.where.gpu_layers else None
+        if room is None:
+            return False
+        found = fit(need.told.model, room.free, options, room.itemsize)
+        return found.layers > found.of
 
 
 def _held(residents: Collection[Resident]) -> int:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from http_serving import serving_pool
+from tiny_vectors import encoder
 
 from heron import pocket
-from heron.backends.base import Options
 from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.engine.engine import Engine
@@ -21,7 +21,7 @@ from heron.server.catalog import Catalog, Entry
 from heron.server.facts import Facts, read_facts
 from heron.server.keep_alive import seconds
 from heron.server.pool import Pool
-from heron.server.room import Room, Sizes
+from heron.server.room import Sizes
 
 
 @pytest.mark.parametrize(
@@ -77,31 +77,6 @@ def test_names_of_the_hub() -> None:
         assert found is not None and found.path == Path(path), name
     for name in ("Pocket", "Org/One-GGUF:Q2_K", "Org/Two", "qwen3:9999b", "", "../pocket.gguf", "qwen3:0.6b:Q4_0"):
         assert catalog.find(name) is None, name
-
-
-def encoder(path: Path) -> Path:
-    """A bidirectional model of random weights, which gives vectors alone."""
-    import numpy as np
-
-    random = np.random.default_rng(3)
-
-    def made(*shape: int) -> np.ndarray:
-        return random.normal(0, 0.1, shape).astype(np.float32)
-
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"▁{letter}" for letter in "abcdefgh")]
-    tensors = {"token_embd.weight": made(len(tokens), 32), "position_embd.weight": made(64, 32), "token_types.weight": made(2, 32)}
-    shapes = {"attn_q": (32, 32), "attn_k": (32, 32), "attn_v": (32, 32), "attn_output": (32, 32), "ffn_up": (64, 32), "ffn_down": (32, 64)}
-    for name, shape in shapes.items():
-        tensors |= {f"blk.0.{name}.weight": made(*shape), f"blk.0.{name}.bias": made(shape[0])}
-    for name in ("token_embd_norm", "blk.0.attn_output_norm", "blk.0.layer_output_norm"):
-        tensors |= {f"{name}.weight": 1 + made(32), f"{name}.bias": made(32)}
-    keys = {"context_length": 64, "embedding_length": 32, "block_count": 1, "feed_forward_length": 64, "attention.head_count": 4}
-    keys |= {"attention.layer_norm_epsilon": 1e-12, "attention.causal": False, "pooling_type": 1}
-    metadata = {"general.architecture": "bert", "general.name": "tiny", **{f"bert.{key}": value for key, value in keys.items()}}
-    metadata |= {"tokenizer.ggml.model": "bert", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": [3] * 5 + [1] * 8}
-    metadata |= {"tokenizer.ggml.padding_token_id": 0, "tokenizer.ggml.unknown_token_id": 1, "tokenizer.ggml.cls_token_id": 2}
-    write_gguf(path, metadata | {"tokenizer.ggml.seperator_token_id": 3, "tokenizer.ggml.mask_token_id": 4}, tensors)
-    return path
 
 
 def test_what_models_can_do_by_their_files(tmp_path: Path) -> None:
@@ -167,14 +142,3 @@ def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch:
         wait([second], timeout=0.1)
         gate.set()
         assert first.result() is second.result() is not None
-
-
-def test_a_cache_is_as_large_as_its_room_allows() -> None:
-    need = Room(max_seqs=4, options=Options(threads=1)).foretell(Entry(("m",), pocket.path()))
-    assert need is not None
-    context = need.told.model.context_length
-    roomy = need.sizes(1 << 40)
-    assert roomy == Sizes(0, 4 * context)
-    assert need.least == need.bytes(4 * context, context)  # of this model 16384 tokens are more than four contexts
-    asked = Room(max_seqs=4, options=Options(threads=1), asked=Sizes(100, 300)).foretell(Entry(("m",), pocket.path()))
-    assert asked is not None and asked.sizes(1 << 40) == Sizes(100, 300) and asked.least < need.least

@@ -18,6 +18,7 @@ import httpx
 import openai
 import pytest
 from http_serving import PATIENCE, Served, serving_pool, until
+from tiny_vectors import encoder
 
 import heron
 from heron import pocket
@@ -309,8 +310,7 @@ def test_memory_bounds_what_is_here(folder: Path) -> None:
     from heron.backends.base import Options
 
     options = Options(threads=1)
-    room = Room(max_memory=1 << 40, max_seqs=4, options=options)
-    need = room.foretell(entries(folder)[0])
+    need = Room(max_memory=1 << 40, max_seqs=4, options=options).foretell(entries(folder)[0], ())
     assert need is not None
     room = Room(max_memory=need.least * 3 // 2, max_seqs=4, options=options)
     with serving_pool(Pool(Catalog(lambda: entries(folder)), load, room)) as served:
@@ -318,11 +318,27 @@ def test_memory_bounds_what_is_here(folder: Path) -> None:
             assert served.post("/v1/completions", json=ASKED | {"model": name}).json()["model"] == name
             [resident] = served.state.pool.residents.values()
             assert resident.bytes <= room.max_memory
-    tight = Room(max_memory=need.least // 2, max_seqs=4, options=options)
+    tight = Room(max_memory=(need.smallest + need.least) // 2, max_seqs=4, options=options)
     with serving_pool(Pool(Catalog(lambda: entries(folder)), load, tight)) as served:
+        assert served.post("/v1/completions", json=ASKED | {"model": "pocket"}).status_code == 200  # with a shorter context
+        assert served.engine.model.executable.memory()["state"] < need.bytes(4096, 1024) - need.bytes(0, 1024)
+
+
+def test_a_model_that_has_no_room_sends_nobody_away(folder: Path, tmp_path: Path) -> None:
+    """It is refused before others are unloaded for it."""
+    from heron.backends.base import Options
+
+    options, small = Options(threads=1), encoder(tmp_path / "small.gguf")
+    there = [Entry(("small",), small), *entries(folder)]
+    need = Room(max_seqs=4, options=options).foretell(there[1], ())
+    assert need is not None
+    room = Room(max_memory=need.smallest - 1, max_seqs=4, options=options)
+    with serving_pool(Pool(Catalog(lambda: there), load, room)) as served:
+        assert served.post("/v1/embeddings", json={"model": "small", "input": "a"}).status_code == 200
         refused = served.post("/v1/completions", json=ASKED | {"model": "pocket"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
         assert "--max-memory" in refused.json()["error"]["message"]
+        assert [entry.name for entry in served.state.pool.residents] == ["small"]
 
 
 def own_bytes(process: int) -> int:
