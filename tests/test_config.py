@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,11 @@ def test_where_the_users_file_is(tmp_path: Path) -> None:
     assert user_file({"XDG_CONFIG_HOME": str(tmp_path)}) == tmp_path / "heron" / "config.toml"
     for elsewhere in ({}, {"XDG_CONFIG_HOME": ""}, {"XDG_CONFIG_HOME": "not/absolute"}):
         assert user_file(elsewhere) == Path.home() / ".config" / "heron" / "config.toml"
+
+
+def test_the_page_lists_every_variable_that_is_read() -> None:
+    root = Path(__file__).resolve().parents[1]
+    sources = [path.read_text() for kind in ("heron/**/*.py", "csrc/*.cpp") for path in root.glob(kind)]
+    read = {name for text in sources for name in re.findall(r"""(?:environ\.get|getenv)\(\s*["'](\w+)["']""", text)}
+    page = (root / "docs" / "configuration.md").read_text().partition("## Other variables")[2]
+    assert len(read) > 8 and sorted(name for name in read if f"`{name}" not in page) == []

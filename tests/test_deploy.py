@@ -86,6 +86,11 @@ def test_images_are_built_of_what_is_there(path: Path) -> None:
     assert not [name for name in copied(path) if not (ROOT / name).exists()]
 
 
+def test_the_torch_of_the_image_is_the_one_that_heron_asks_for() -> None:
+    (torch,) = re.findall(r'^ARG TORCH="(.+)"', DOCKERFILES[1].read_text(), re.MULTILINE)
+    assert f'\ntorch = ["torch{torch}"]\n' in (ROOT / "pyproject.toml").read_text()
+
+
 def compose() -> dict[str, Any]:
     yaml = pytest.importorskip("yaml")
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker" / "docker-compose.yml").read_text())

@@ -31,7 +31,7 @@ This page is made of the commands (`make docs`); `heron COMMAND --help` says the
 | {EXIT_INTERRUPTED} | interrupted by Ctrl-C |
 | 128 + N | a server ended at once by signal N, the second one |
 
-Answers and results go to stdout, everything else to stderr. [Completion](configuration.md#completion) is for bash, zsh and fish.
+Answers and results go to stdout, everything else to stderr. [Completion](install.md#shell-completion) is for bash, zsh and fish.
 """
 
 #: What stands for a number or a file where an option does not name it.
