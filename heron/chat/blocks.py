@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from markdown_it import MarkdownIt
 
-_PARSER = MarkdownIt().enable("table").enable("strikethrough")
+from heron.chat.formulas import formulas
 
 
-def block_starts(text: str) -> list[int]:
-    """Where each of the text's blocks begins, in characters."""
-    lines = text.splitlines(keepends=True)
-    begins = [token.map[0] for token in _PARSER.parse(text) if token.level == 0 and token.map and token.nesting >= 0]
-    return [sum(map(len, lines[:begin])) for begin in begins]
+def parser() -> MarkdownIt:
+    """CommonMark with tables, as models mean it: tags and definitions of links are text, and formulas are left as they are."""
+    made = MarkdownIt("commonmark", {"html": False, "maxNesting": 50}).enable(["table", "strikethrough"]).disable("reference")
+    return made.use(formulas)
+
+
+_BLOCKS = parser().disable(["inline", "text_join"])
 
 
 def first_block(text: str) -> int:
@@ -19,8 +21,9 @@ def first_block(text: str) -> int:
 
     A line that is not complete may become part of a block, or begin another.
     """
-    starts = block_starts(text[: text.rfind("\n") + 1])
-    return starts[1] if len(starts) > 1 else 0
+    text = text[: text.rfind("\n") + 1]
+    starts = [token.map[0] for token in _BLOCKS.parse(text) if token.level == 0 and token.map and token.nesting >= 0]
+    return sum(len(line) + 1 for line in text.split("\n")[: starts[1]]) if len(starts) > 1 else 0
 
 
 def first_line(text: str) -> int:

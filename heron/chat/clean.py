@@ -9,7 +9,8 @@ _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def inert(text: str) -> str:
-    """Without control characters but for line ends; a tab is four spaces."""
+    """Without control characters but for line ends; a tab is four spaces, and what separates lines ends them."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(each for each in text.expandtabs(4) if each == "\n" or (each not in _TURNS and unicodedata.category(each) != "Cc"))
+    text = text.expandtabs(4).replace("\u2028", "\n").replace("\u2029", "\n")
+    return "".join(each for each in text if each == "\n" or (each not in _TURNS and unicodedata.category(each) not in ("Cc", "Cs")))

@@ -1,129 +1,144 @@
-"""Markdown and plain text as lines of a terminal."""
+"""Markdown and plain text as lines of a terminal. Nothing of a text is left out, but the marks that are shown as colours."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
 
-from markdown_it.token import Token
-from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, Markdown, MarkdownElement
-from rich.segment import Segment
-from rich.style import Style
+from markdown_it.tree import SyntaxTreeNode
+from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
-from rich.theme import Theme
 
-from heron.chat.blocks import block_starts
+from heron.chat.blocks import parser
+from heron.chat.lines import Line, mark, painted, styled, wrapped
+from heron.chat.table import table
+
+_PARSER = parser()
 
 #: Colours of the terminal's own palette, readable on light and on dark.
 _THEME = "ansi_dark"
 
-#: Where rich's own choice is a background, which is wrong on half of all terminals, or loud.
-_STYLES = Theme(
-    {
-        "markdown.code": "cyan",
-        "markdown.code_block": "none",
-        "markdown.block_quote": "italic",
-        "markdown.item.bullet": "cyan",
-        "markdown.item.number": "cyan",
-        "markdown.link_url": "underline dim",
-        "markdown.link": "underline",
-    }
-)
+#: Columns that what is nested deeply still has.
+_NARROWEST = 16
 
-#: What stands before each line of reasoning.
-_BAR = "│ "
+#: Columns of the lines above and below code.
+_FRAME = 40
 
+#: What stands before each line of reasoning, and of a quotation.
+_THOUGHT, _QUOTED = "│ ", "▌ "
 
-@dataclass(frozen=True)
-class Line:
-    """One line with its colours, and how many columns it takes: a terminal wraps one that is wider."""
-
-    text: str
-    cells: int
-
-
-class _Heading(Heading):
-    """At the left, without a box."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        self.text.justify = "left"
-        self.text.stylize("bold underline" if self.tag == "h1" else "bold")
-        yield self.text
-
-
-class _CodeBlock(CodeBlock):
-    """On the terminal's own background."""
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Syntax(str(self.text).rstrip(), self.lexer_name, theme=_THEME, background_color="default", word_wrap=True)
-
-
-class _Markdown(Markdown):
-    elements: ClassVar[dict[str, type[MarkdownElement]]] = {
-        **Markdown.elements,
-        "heading_open": _Heading,
-        "fence": _CodeBlock,
-        "code_block": _CodeBlock,
-    }
-
-
-def console_for(**options: Any) -> Console:
-    """A console in Heron's colours."""
-    return Console(highlight=False, theme=_STYLES, **options)
+_STYLES = {"strong": "bold", "em": "italic", "s": "strike"}
 
 
 def markdown(console: Console, text: str, width: int) -> list[Line]:
     """Blocks as lines, an empty one between them. A block looks the same whatever stands beside it."""
-    starts = block_starts(text) or [0]
-    found: list[Line] = []
-    for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        found += [*([Line("", 0)] if found else []), *_block(console, text[begin:end], width)]
-    return found
-
-
-def _block(console: Console, text: str, width: int) -> list[Line]:
-    rendered = _Markdown(text, code_theme=_THEME, hyperlinks=False)
-    if len(rendered.parsed) == 1 and rendered.parsed[0].type in ("fence", "code_block"):
-        return _code(console, rendered.parsed[0], width)
-    lines = [_line(console, line) for line in console.render_lines(rendered, console.options.update(width=width), pad=False)]
-    while lines and not lines[0].text:
-        del lines[0]
-    while lines and not lines[-1].text:
-        del lines[-1]
-    return lines
-
-
-def _code(console: Console, block: Token, width: int) -> list[Line]:
-    """Not wrapped, so that what is copied is the code."""
-    language = block.info.split()[0] if block.info.split() else "text"
-    code = Syntax("", language, theme=_THEME, background_color="default").highlight(block.content)
-    code.rstrip()
-    wide = min(width, 40)
-    title = f"── {language} " if block.info.strip() else ""
-    rows = [_line(console, list(row.render(console))) for row in code.split("\n", allow_blank=True)]
-    return [styled(console, title.ljust(wide, "─"), "dim"), *rows, styled(console, "─" * wide, "dim")]
+    lines = _stacked(SyntaxTreeNode(_PARSER.parse(text)).children, width)
+    return [painted(console, line) for line in lines or wrapped(Text(text), width)]  # what is nested too deeply is no Markdown
 
 
 def thoughts(console: Console, text: str, width: int) -> list[Line]:
     """Reasoning: plain, dim, behind a bar."""
-    lines = Text(text.strip("\n")).wrap(console, max(8, width - len(_BAR)))
-    return [styled(console, _BAR + line.plain.rstrip(), "dim") for line in lines]
+    lines = wrapped(Text(text.strip("\n")), max(_NARROWEST, width - len(_THOUGHT)))
+    return [styled(console, _THOUGHT + line.plain, "dim") for line in lines]
 
 
-def styled(console: Console, text: str, style: str) -> Line:
-    """A line in one style."""
-    return _line(console, [Segment(text, console.get_style(style))])
+def _stacked(nodes: Sequence[SyntaxTreeNode], width: int, gap: bool = True) -> list[Text]:
+    lines: list[Text] = []
+    for node in nodes:
+        more = _BLOCKS.get(node.type, _plain)(node, max(_NARROWEST, width))
+        lines += [Text()] * bool(gap and lines and more) + more
+    return lines
 
 
-def _line(console: Console, segments: list[Segment]) -> Line:
-    """Without white space at its end, and without links that a model may have written."""
-    segments = [Segment(each.text, each.style) for each in segments if not each.control and each.text not in ("", "\n")]
-    while segments and not segments[-1].text.strip() and not (segments[-1].style and segments[-1].style.bgcolor):
-        segments.pop()
-    if segments:
-        segments[-1] = Segment(segments[-1].text.rstrip(" \n"), segments[-1].style)
-    system = COLOR_SYSTEMS[console.color_system] if console.color_system and not console.no_color else None
-    painted = "".join((each.style or Style.null()).render(each.text, color_system=system) for each in segments)
-    return Line(painted, sum(each.cell_length for each in segments))
+def _behind(first: Text, rest: Text, lines: Sequence[Text]) -> list[Text]:
+    return [(rest if at else first) + line for at, line in enumerate(lines)]
+
+
+# Blocks
+
+
+def _plain(node: SyntaxTreeNode, width: int) -> list[Text]:
+    """A paragraph, and what there is no other way for."""
+    return wrapped(_inline(node), width)
+
+
+def _heading(node: SyntaxTreeNode, width: int) -> list[Text]:
+    text = _inline(node)
+    text.stylize("bold underline" if node.tag == "h1" else "bold")
+    return wrapped(text, width)
+
+
+def _list(node: SyntaxTreeNode, width: int) -> list[Text]:
+    """Numbers as they were given; empty lines where the text has them."""
+    first = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else None
+    numbers = ["•" if first is None else f"{first + at}." for at in range(len(node.children))]
+    wide = max(map(len, numbers)) + 1
+    loose = any(child.type == "paragraph" and not child.hidden for item in node.children for child in item.children)
+    lines: list[Text] = []
+    for number, item in zip(numbers, node.children, strict=True):
+        inner = _stacked(item.children, width - wide - 1, loose) or [Text()]
+        lines += [Text()] * bool(loose and lines) + _behind(mark(f" {number:>{wide - 1}} ", "cyan"), Text(" " * (wide + 1)), inner)
+    return lines
+
+
+def _quotation(node: SyntaxTreeNode, width: int) -> list[Text]:
+    bar = mark(_QUOTED, "dim")
+    return _behind(bar, bar, _stacked(node.children, width - len(_QUOTED)))
+
+
+def _code(node: SyntaxTreeNode, width: int) -> list[Text]:
+    """Not wrapped, so that what is copied is the code."""
+    language = (node.info.split() or [""])[0]
+    code = Syntax("", language or "text", theme=_THEME, background_color="default").highlight(node.content)
+    code.rstrip()
+    wide = min(width, _FRAME)
+    title = f"── {language} " if language else ""
+    return [mark(title.ljust(wide, "─"), "dim"), *code.split("\n", allow_blank=True), mark("─" * wide, "dim")]
+
+
+def _rule(node: SyntaxTreeNode, width: int) -> list[Text]:
+    return [mark("─" * min(width, _FRAME), "dim")]
+
+
+def _table(node: SyntaxTreeNode, width: int) -> list[Text]:
+    rows = [row.children for part in node.children for row in part.children]
+    right = [str(cell.attrs.get("style", "")).endswith("right") for cell in rows[0]]
+    return table([[_inline(cell) for cell in row] for row in rows], right, width)
+
+
+_BLOCKS: dict[str, Callable[[SyntaxTreeNode, int], list[Text]]] = {
+    "heading": _heading,
+    "bullet_list": _list,
+    "ordered_list": _list,
+    "blockquote": _quotation,
+    "fence": _code,
+    "code_block": _code,
+    "hr": _rule,
+    "table": _table,
+}
+
+
+# Inside a block
+
+
+def _inline(node: SyntaxTreeNode) -> Text:
+    if node.type in ("softbreak", "hardbreak"):
+        return Text("\n")  # models end a line where they mean it to end
+    if node.type == "code_inline":
+        return Text(node.content, "cyan")
+    if node.type == "image":
+        return _link(Text(node.content), str(node.attrs.get("src", "")))
+    if not node.children:
+        return Text(node.content)
+    text = Text().join(map(_inline, node.children))
+    if node.type == "link":
+        return _link(text, str(node.attrs.get("href", "")))
+    text.stylize(_STYLES.get(node.type, ""))
+    return text
+
+
+def _link(text: Text, target: str) -> Text:
+    """With its address, unless that is what it says."""
+    shown = text.plain
+    text.stylize("underline")
+    return text if target in (shown, f"mailto:{shown}") else text.append(f" ({target})", "dim")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from heron.chat.markdown import Line
+from heron.chat.lines import Line
 
 Size = Callable[[], os.terminal_size]
 
@@ -53,4 +53,4 @@ class Tail:
             self._fixed += 1
 
     def _rows(self, line: Line) -> int:
-        return max(1, -(-line.cells // max(1, self._size().columns)))
+        return line.rows(self._size().columns)

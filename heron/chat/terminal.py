@@ -15,8 +15,8 @@ from rich.text import Text
 from heron.chat import commands, meter, store
 from heron.chat.clean import inert
 from heron.chat.conversation import Conversation, Turn
+from heron.chat.lines import console_for
 from heron.chat.looks import Looks
-from heron.chat.markdown import console_for
 from heron.chat.quiet import quiet
 from heron.chat.view import View
 from heron.engine.model import Model

@@ -10,12 +10,13 @@ from rich.console import Console
 
 from heron.chat.blocks import first_block, first_line
 from heron.chat.clean import inert
-from heron.chat.markdown import Line, markdown, styled, thoughts
+from heron.chat.lines import EMPTY, Line, styled
+from heron.chat.markdown import markdown, thoughts
 from heron.chat.tail import Size, Tail
 from heron.text.reasoning import Part
 
 #: Seconds from one drawing to the next, at least; and drawing takes no more than this share of the time.
-_EVERY, _SHARE = 0.05, 0.25
+_EVERY, _SHARE = 0.05, 0.1
 
 #: Columns that text fills at most: longer lines are hard to read.
 _WIDEST = 100
@@ -58,7 +59,7 @@ class Flow:
         if not self._tail.begun:  # else lines that are out of reach have been laid out
             self._width = min(_WIDEST, max(16, self._size().columns - 1))
         if text.strip() or (text and not self._gap):
-            gap = [Line("", 0)] if self._gap and self._begun else []
+            gap = [EMPTY] if self._gap and self._begun else []
             self._tail.show([*gap, *self._render(self._console, text, self._width)])
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from heron.chat.blocks import first_block
 from heron.chat.clean import inert
-from heron.chat.markdown import Line, console_for, markdown, thoughts
+from heron.chat.lines import Line, console_for
+from heron.chat.markdown import markdown, thoughts
 from heron.chat.tail import Tail
 from heron.chat.view import View
 from heron.text.reasoning import Part
@@ -54,7 +55,7 @@ class Screen(io.StringIO):
 
 
 def lines(*texts: str) -> list[Line]:
-    return [Line(text, len(text)) for text in texts]
+    return [Line(text, text) for text in texts]
 
 
 def test_a_block_is_drawn_again_and_then_left_alone() -> None:
