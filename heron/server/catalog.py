@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heron.errors import HeronError, HubError
+from heron.graph.graph import Model
 from heron.hub.cache import looking
 from heron.hub.names import Name, parse
 from heron.server.facts import Facts, Stamp, read_facts, stamp
@@ -44,17 +45,27 @@ class Catalog:
     """``scan`` tells what there is now; ``scan`` is called again where somebody looks, or asks for what is not known.
 
     ``otherwise`` is what is meant by a name that nothing has. The first entry is what is meant where nothing is named.
+    ``context`` tells how many tokens of a model's own context there is room for.
     """
 
     def __init__(self, scan: Callable[[], Iterable[Entry]], otherwise: Entry | None = None) -> None:
         self._scan, self.otherwise = scan, otherwise
+        self.context: Callable[[Model], int] = lambda model: model.context_length
         self.entries: Sequence[Entry] = tuple(scan())
         self._read: dict[Path, tuple[Stamp, Facts | None]] = {}
-        self._reading = threading.Lock()
+        self._reading, self._scanning, self._scans = threading.Lock(), threading.Lock(), 0
 
     def rescan(self) -> None:
-        """Look again. It takes some milliseconds: for a thread."""
-        self.entries = tuple(self._scan())
+        """Look again. It takes some milliseconds: for a thread. Of all who come while somebody looks one looks once more."""
+        asked = self._scans
+        with self._scanning:
+            if self._scans > asked:
+                return
+            self._scans += 1
+            try:
+                self.entries = tuple(self._scan())
+            except OSError as error:  # what was there stays; files come and go while one looks
+                event(_log, logging.WARNING, f"the models cannot be looked for: {error}")
 
     def find(self, name: str) -> Entry | None:
         """The model that is called so: by one of its names, or as the hub or an alias of it does, with or without a quantization."""
@@ -85,7 +96,7 @@ class Catalog:
                 if before != now:
                     self._read[entry.path] = now, None
                     with looking(entry.path):
-                        self._read[entry.path] = now, (known := read_facts(entry.path))
+                        self._read[entry.path] = now, (known := read_facts(entry.path, self.context))
                 return known
             except (HeronError, OSError) as error:
                 event(_log, logging.WARNING, f"the model {entry.name} cannot be served: {error}")

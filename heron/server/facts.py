@@ -16,25 +16,30 @@ from heron.text.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Facts:
-    """``capabilities`` are among chat, completion, embeddings and infill; ``bytes`` are those of the files."""
+    """``capabilities`` are among chat, completion, embeddings and infill; ``bytes`` are those of the files.
+
+    ``context_length`` is what it would have if it were loaded, ``own_context`` the most that it was made for.
+    """
 
     architecture: str
     capabilities: tuple[str, ...]
     context_length: int
+    own_context: int
     vocab_size: int
     hidden_size: int
     bytes: int
 
 
-def read_facts(path: Path) -> Facts:
-    """Raises HeronError for what Heron cannot run, and OSError."""
+def read_facts(path: Path, context: Callable[[GraphModel], int]) -> Facts:
+    """``context`` tells how much of a model's own there is room for. Raises HeronError for what Heron cannot run, and OSError."""
     if locate(path).is_dir():
         load_families()  # a folder is opened by what its family says of it
     with Checkpoint(path) as checkpoint:
         graphs = build_model(checkpoint)
         size = sum(file.stat().st_size for file in checkpoint.files)
         able = tuple(_capabilities(checkpoint, graphs))
-        return Facts(checkpoint.architecture, able, graphs.context_length, graphs.vocab_size, graphs.hidden_size, size)
+        own = graphs.context_length
+        return Facts(checkpoint.architecture, able, context(graphs), own, graphs.vocab_size, graphs.hidden_size, size)
 
 
 def _capabilities(checkpoint: Checkpoint, graphs: GraphModel) -> list[str]:

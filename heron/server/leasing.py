@@ -112,17 +112,18 @@ def release(scope: Scope) -> None:
 
 
 async def find(state: ServerState, name: str | None) -> Entry:
-    """The model that is called so; without a name the one that was used last, or else the first. Looks again for what is not known.
+    """The model that is called so; without a name the one that was used last, or else the first.
 
-    Raises ApiError 404 where there is none.
+    Looks again for what is not known, and before it is loaded: it may have been pulled anew, or deleted. Raises ApiError 404 where there
+    is none.
     """
     pool = state.pool
     catalog = pool.catalog
-    if not name:
-        entry = pool.latest or next(iter(catalog.entries), None)
-    elif (entry := catalog.find(name) or catalog.otherwise) is None:
+    entry = catalog.find(name) if name else pool.latest or next(iter(catalog.entries), None)
+    if name and catalog.otherwise is None and entry not in pool.residents:
         await in_thread(catalog.rescan)
         entry = catalog.find(name)
+    entry = entry or (catalog.otherwise if name else None)
     if entry is None:
         raise unknown(state, name or "")
     return entry

@@ -101,7 +101,7 @@ def describe(state: ServerState, entry: Entry, name: str, facts: Facts) -> dict[
         "bytes": facts.bytes,
         "meta": {
             "n_ctx": context,
-            "n_ctx_train": facts.context_length,
+            "n_ctx_train": facts.own_context,
             "n_vocab": facts.vocab_size,
             "n_embd": facts.hidden_size,
         },

@@ -57,6 +57,7 @@ class Pool:
         self.loading: Entry | None = None
         self.counts = Counts()
         self._load, self._room, self._keep_alive, self._queue, self._clock = load, room or Room(), keep_alive, queue, clock
+        catalog.context = self._room.context  # what is listed is what will be
         self._line = Line()
         self.leaving: Resident | None = None
         self._mover: asyncio.Task[None] | None = None
@@ -191,8 +192,12 @@ class Pool:
             case Farewell() as farewell:
                 return partial(self._unload, self.residents[farewell.entry], "asked")
         now = self._clock()
-        over = next((one for one in self.residents.values() if one.expires <= now), None)
-        return None if over is None else partial(self._unload, over, "idle")
+        for one in self.residents.values():
+            if one.expires <= now:
+                return partial(self._unload, one, "idle")
+            if one.entry not in self.catalog.entries and not one.leases:
+                return partial(self._unload, one, "gone")
+        return None
 
     # Loading and unloading
 
@@ -217,7 +222,7 @@ class Pool:
 
     async def _loaded(self, entry: Entry, wanted: Callable[[], bool]) -> Engine | None:
         """None where nobody wants it any more."""
-        need = await in_thread(lambda: self._room.foretell(entry, list(self.residents.values())))
+        need = await in_thread(lambda: self._room.foretell(entry))
 
         async def try_beside_others() -> Engine:
             sizes = await in_thread(lambda: self._room.sizes(need, list(self.residents.values())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from heron.backends import torch
 from heron.backends.base import Memory, Options
@@ -16,6 +16,7 @@ from heron.engine.forecast import Forecast, forecast
 from heron.engine.memory import available_bytes, resident_bytes
 from heron.engine.model import CONTEXT_SHARE
 from heron.errors import DeviceFull, NoRoom
+from heron.graph.graph import Model
 from heron.models.registry import build_model, load_families
 from heron.server.catalog import Entry
 from heron.server.resident import Resident
@@ -96,14 +97,16 @@ class Room:
     asked: Sizes = Sizes()
     where: Where = field(default_factory=Where)
     options: Options | None = None
-    _before: int = field(default=0, init=False)
 
     def __str__(self) -> str:
         """For people."""
         models = f"at most {self.max_models} at once" if self.max_models else "as many at once as fit"
         return models + (f" in {self.max_memory / 2**30:g} GiB" if self.max_memory else "")
 
-    def foretell(self, entry: Entry, residents: Collection[Resident]) -> Need | None:
+    def __post_init__(self) -> None:
+        self._before = resident_bytes()
+
+    def foretell(self, entry: Entry) -> Need | None:
         """What it will take; None where nobody knows. For a thread.
 
         Raises what opening it raises, and NoRoom for one that could not be here if those that are here went.
@@ -113,13 +116,27 @@ class Room:
         if locate(entry.path).is_dir():
             load_families()
         with Checkpoint(entry.path) as checkpoint:
-            need = Need(forecast(build_model(checkpoint), self.options, self.max_seqs), self.asked, self.max_seqs)
-        if self._device == "cpu" and need.smallest > (most := self._most(residents)):
+            need = self._need(build_model(checkpoint), self.options)
+        if self._device == "cpu" and need.smallest > (most := self._most()):
             allowed = "--max-memory allows" if most == self.max_memory else "there would be"
             less = "--ctx-size" if self.asked != Sizes() else "quantization"
             takes = f"it takes {need.smallest / 2**30:.2f} GiB with its cache, and {allowed} {most / 2**30:.2f}"
             raise NoRoom(f"{takes}; a smaller {less} takes less, and with --no-repack its weights stay in the file")
         return need
+
+    def context(self, model: Model) -> int:
+        """Tokens that a request may have if the model were here alone now. For a thread."""
+        if self.options is None:
+            return self.asked.ctx_size or model.context_length
+        need = self._need(model, self.options)
+        sizes = need.sizes(self._most()) if self._device == "cpu" else need.asked
+        context = sizes.ctx_size or need.context
+        return min(context, sizes.kv_cache_size or context)
+
+    def _need(self, model: Model, options: Options) -> Need:
+        """Of several models some have a shorter context than what is asked for."""
+        asked = replace(self.asked, ctx_size=min(self.asked.ctx_size, model.context_length))
+        return Need(forecast(model, options, self.max_seqs), asked, self.max_seqs)
 
     def has(self, need: Need | None, residents: Collection[Resident]) -> bool:
         """Whether one that needs so much fits beside those that are here. For a thread."""
@@ -132,25 +149,27 @@ class Room:
 
     def sizes(self, need: Need | None, residents: Collection[Resident]) -> Sizes:
         """For the next one. For a thread."""
-        return self.asked if need is None or self._on_gpu(need) else need.sizes(self.free(residents))
+        if need is None:
+            return self.asked
+        return need.asked if self._on_gpu(need) else need.sizes(self.free(residents))
 
     def free(self, residents: Collection[Resident]) -> int:
         """Bytes for the next one: what is free, less what was promised to those that are here and not touched by them yet."""
+        if not residents:
+            self._before = resident_bytes()
         held = _held(residents)
-        found = available_bytes() - max(0, held - self._touched(residents))
+        found = available_bytes() - max(0, held - self._touched)
         return min(found, self.max_memory - held) if self.max_memory else found
 
-    def _most(self, residents: Collection[Resident]) -> int:
+    def _most(self) -> int:
         """Bytes for the next one, if those that are here went."""
-        found = available_bytes() + self._touched(residents)
+        found = available_bytes() + self._touched
         return min(found, self.max_memory) if self.max_memory else found
 
-    def _touched(self, residents: Collection[Resident]) -> int:
+    @property
+    def _touched(self) -> int:
         """What those that are here hold by now: what the program has more than it had without any."""
-        program = resident_bytes()
-        if not residents:
-            self._before = program
-        return max(0, program - self._before)
+        return max(0, resident_bytes() - self._before)
 
     @property
     def _device(self) -> str:

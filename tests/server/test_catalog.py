@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from heron.checkpoint.checkpoint import Checkpoint
 from heron.checkpoint.gguf_writer import write_gguf
 from heron.engine.engine import Engine
 from heron.errors import RequestError
+from heron.graph.graph import Model
 from heron.hub.names import Name
 from heron.server.catalog import Catalog, Entry
 from heron.server.facts import Facts, read_facts
@@ -80,16 +82,19 @@ def test_names_of_the_hub() -> None:
 
 
 def test_what_models_can_do_by_their_files(tmp_path: Path) -> None:
-    assert read_facts(pocket.path()).capabilities == ("chat", "completion", "embeddings")
+    def facts(path: Path) -> Facts:
+        return read_facts(path, lambda model: model.context_length)
+
+    assert facts(pocket.path()).capabilities == ("chat", "completion", "embeddings")
     with Checkpoint(pocket.path()) as checkpoint:
         plain = {key: value for key, value in checkpoint.metadata.items() if key != "tokenizer.chat_template"}
         tokens = [f"<{at}>" for at, _ in enumerate(plain["tokenizer.ggml.tokens"])]
         write_gguf(tmp_path / "mute.gguf", plain | {"tokenizer.ggml.tokens": tokens}, checkpoint.tensors)
         tokens[-3:] = ["<fim_prefix>", "<fim_suffix>", "<fim_middle>"]
         write_gguf(tmp_path / "fills.gguf", plain | {"tokenizer.ggml.tokens": tokens}, checkpoint.tensors)
-    assert read_facts(tmp_path / "mute.gguf").capabilities == ("completion", "embeddings")
-    assert read_facts(tmp_path / "fills.gguf").capabilities == ("completion", "embeddings", "infill")
-    found = read_facts(encoder(tmp_path / "encoder.gguf"))
+    assert facts(tmp_path / "mute.gguf").capabilities == ("completion", "embeddings")
+    assert facts(tmp_path / "fills.gguf").capabilities == ("completion", "embeddings", "infill")
+    found = facts(encoder(tmp_path / "encoder.gguf"))
     assert (found.architecture, found.capabilities, found.context_length) == ("bert", ("embeddings",), 64)
 
 
@@ -129,10 +134,10 @@ def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch:
     entry = Entry(("m",), pocket.path())
     catalog, begun, gate = Catalog(lambda: [entry]), threading.Event(), threading.Event()
 
-    def slowly(path: Path) -> Facts:
+    def slowly(path: Path, context: Callable[[Model], int]) -> Facts:
         begun.set()
         assert gate.wait(30)
-        return read_facts(path)
+        return read_facts(path, context)
 
     monkeypatch.setattr("heron.server.catalog.read_facts", slowly)
     with ThreadPoolExecutor() as threads:
@@ -142,3 +147,51 @@ def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch:
         wait([second], timeout=0.1)
         gate.set()
         assert first.result() is second.result() is not None
+
+
+def test_a_crowd_looks_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for the first, and once for all who came while that one looked."""
+    scans, stand, gate = [0], threading.Semaphore(0), threading.Event()
+
+    def scan() -> list[Entry]:
+        scans[0] += 1
+        assert scans[0] != 2 or gate.wait(30)  # the first is the catalog's own
+        return [Entry((str(scans[0]),), pocket.path())]
+
+    class Door:
+        """A lock before which one can be seen to stand."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            stand.release()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+    catalog = Catalog(scan)
+    monkeypatch.setattr(catalog, "_scanning", Door())
+    with ThreadPoolExecutor(9) as threads:
+        looks = [threads.submit(catalog.rescan) for _ in range(9)]
+        for _ in looks:
+            assert stand.acquire(timeout=30)
+        gate.set()
+        for look in looks:
+            look.result()
+    assert 2 <= scans[0] <= 3 and catalog.entries[0].name == str(scans[0])
+
+
+def test_what_cannot_be_looked_for_stays() -> None:
+    failing = [False]
+
+    def scan() -> list[Entry]:
+        if failing[0]:
+            raise FileNotFoundError("it went while I looked")
+        return [Entry(("m",), pocket.path())]
+
+    catalog = Catalog(scan)
+    failing[0] = True
+    catalog.rescan()
+    assert [entry.name for entry in catalog.entries] == ["m"]

@@ -184,6 +184,46 @@ def test_a_model_that_comes_later_is_found(many: Served, folder: Path) -> None:
     assert "late" not in listed(many)
 
 
+def test_a_model_that_is_pulled_anew_or_deleted(folder: Path, alone: dict[str, str]) -> None:
+    """The next request gets the new one, though nobody looked at the list; of the old one nothing stays."""
+    there = {"m": folder / "pocket.gguf"}
+    with serving_pool(Pool(Catalog(lambda: [Entry((name,), path) for name, path in there.items()]), load)) as served:
+        pool = served.state.pool
+
+        def said() -> str:
+            return str(served.post("/v1/completions", json=ASKED | {"model": "m"}).json()["choices"][0]["text"])
+
+        assert said() == alone["pocket"]
+        there["m"] = folder / "turned.gguf"
+        assert said() == alone["pocket"]  # it is loaded
+        listed(served)
+        assert said() == alone["turned"]
+        until(lambda: [entry.path.name for entry in pool.residents] == ["turned.gguf"])
+        assert served.post("/models/unload", json={"model": "m"}).status_code == 200
+        there["m"] = folder / "pocket.gguf"
+        assert said() == alone["pocket"]
+        assert served.post("/models/unload", json={"model": "m"}).status_code == 200
+        del there["m"]
+        refused = served.post("/v1/completions", json=ASKED | {"model": "m"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+        assert pool.counts.unloads == {("m", "gone"): 1, ("m", "asked"): 2}
+
+
+def test_the_context_that_is_listed_is_the_one_that_will_be(folder: Path) -> None:
+    from heron.backends.base import Options
+
+    need = Room(max_seqs=4, options=Options(threads=1)).foretell(entries(folder)[0])
+    assert need is not None
+    for how in ({"asked": Sizes(ctx_size=200)}, {"asked": Sizes(kv_cache_size=300)}, {"max_memory": need.smallest}):
+        room = Room(max_seqs=4, options=Options(threads=1), **how)
+        with serving_pool(Pool(Catalog(lambda: entries(folder)), load, room)) as served:
+            before = listed(served)["pocket"]
+            assert served.post("/models/load", json={"model": "pocket"}).status_code == 200
+            after = listed(served)["pocket"]
+            assert before["context_length"] == after["context_length"] == before["max_model_len"] == before["meta"]["n_ctx"] < 1024
+            assert before["meta"]["n_ctx_train"] == after["meta"]["n_ctx_train"] == 1024
+
+
 def test_one_that_is_damaged_is_no_concern_of_others(many: Served, folder: Path, alone: dict[str, str]) -> None:
     for _ in range(2):
         refused = many.post("/v1/completions", json=ASKED | {"model": "broken"})
@@ -310,7 +350,7 @@ def test_memory_bounds_what_is_here(folder: Path) -> None:
     from heron.backends.base import Options
 
     options = Options(threads=1)
-    need = Room(max_memory=1 << 40, max_seqs=4, options=options).foretell(entries(folder)[0], ())
+    need = Room(max_memory=1 << 40, max_seqs=4, options=options).foretell(entries(folder)[0])
     assert need is not None
     room = Room(max_memory=need.least * 3 // 2, max_seqs=4, options=options)
     with serving_pool(Pool(Catalog(lambda: entries(folder)), load, room)) as served:
@@ -330,7 +370,7 @@ def test_a_model_that_has_no_room_sends_nobody_away(folder: Path, tmp_path: Path
 
     options, small = Options(threads=1), encoder(tmp_path / "small.gguf")
     there = [Entry(("small",), small), *entries(folder)]
-    need = Room(max_seqs=4, options=options).foretell(there[1], ())
+    need = Room(max_seqs=4, options=options).foretell(there[1])
     assert need is not None
     room = Room(max_memory=need.smallest - 1, max_seqs=4, options=options)
     with serving_pool(Pool(Catalog(lambda: there), load, room)) as served:

@@ -27,7 +27,7 @@ def room(**how: Any) -> Room:
 
 
 def foretold(**how: Any) -> Need:
-    need = room(**how).foretell(MODEL, ())
+    need = room(**how).foretell(MODEL)
     assert need is not None
     return need
 
@@ -50,6 +50,12 @@ def test_a_cache_is_as_large_as_its_room_allows() -> None:
         assert need.bytes(sizes.kv_cache_size, sizes.ctx_size or context) <= free
     asked = foretold(asked=Sizes(100, 300))
     assert asked.sizes(1 << 40) == Sizes(100, 300) and asked.smallest == asked.least < need.least
+
+
+def test_a_context_is_no_longer_than_the_models_own() -> None:
+    """What is asked for is for all models, and an encoder has no more than it has."""
+    assert foretold(asked=Sizes(ctx_size=4096)).asked == Sizes(ctx_size=1024)
+    assert foretold(asked=Sizes(ctx_size=256)).context == 256
 
 
 class Machine:
@@ -89,18 +95,32 @@ def test_what_could_not_be_here_alone_is_refused(machine: Machine) -> None:
     need = foretold()
     space = room()
     machine.free = need.smallest
-    assert space.foretell(MODEL, ()) is not None
+    assert space.foretell(MODEL) is not None
     machine.free -= 1
     with pytest.raises(NoRoom, match=r"it takes 0.01 GiB with its cache, and there would be 0.01; a smaller quantization .* --no-repack"):
-        space.foretell(MODEL, ())
+        space.foretell(MODEL)
     space.free([])
     machine.program += 1  # a model that is here, which would go
-    assert space.foretell(MODEL, [resident(1)]) is not None
+    assert space.foretell(MODEL) is not None
     machine.free = 1 << 40
     with pytest.raises(NoRoom, match=r"--max-memory allows 0\.00"):
-        room(max_memory=1 << 20).foretell(MODEL, ())
+        room(max_memory=1 << 20).foretell(MODEL)
     with pytest.raises(NoRoom, match="a smaller --ctx-size takes less"):
-        room(max_memory=1 << 20, asked=Sizes(ctx_size=100)).foretell(MODEL, ())
+        room(max_memory=1 << 20, asked=Sizes(ctx_size=100)).foretell(MODEL)
+
+
+def test_what_a_context_will_be(machine: Machine) -> None:
+    need = foretold()
+    model, own = need.told.model, need.told.model.context_length
+    assert Room().context(model) == room().context(model) == own
+    assert Room(asked=Sizes(256)).context(model) == room(asked=Sizes(256)).context(model) == room(asked=Sizes(0, 256)).context(model) == 256
+    for free in (need.least, need.smallest, 0):
+        machine.free = free
+        sizes = need.sizes(max(free, need.smallest))
+        assert room().context(model) == (sizes.ctx_size or own)
+    assert sizes.ctx_size == 512
+    machine.gpus = {"cuda": 1 << 40}
+    assert room().context(model) == own
 
 
 def test_room_beside_others(machine: Machine) -> None:
@@ -129,7 +149,7 @@ def test_on_a_gpu_it_is_the_gpus_memory_that_counts(machine: Machine, where: dic
     machine.gpus = {"cuda": 0, "cuda:1": 0, device: fits}
     machine.free = 0
     other = resident(1 << 30, on_gpu=True)
-    assert space.foretell(MODEL, [other]) is not None  # which the machine's own memory could not hold
+    assert space.foretell(MODEL) is not None  # which the machine's own memory could not hold
     assert space.has(need, [other]) and space.sizes(need, [other]) == Sizes()
     machine.gpus[device] = fits - 4
     assert not space.has(need, [other])  # that one has to go
@@ -145,7 +165,7 @@ def test_a_gpu_that_is_not_wanted_is_not_asked(machine: Machine) -> None:
     for where in ({"gpu": False}, {"device": "cpu"}, {"backend": "native"}, {"gpu_layers": 0}):
         assert not room(where=Where(**where)).has(need, [])
         with pytest.raises(NoRoom):
-            room(where=Where(**where)).foretell(MODEL, ())
+            room(where=Where(**where)).foretell(MODEL)
 
 
 def test_a_gpu_that_is_asked_for_and_not_here(machine: Machine) -> None:
