@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from heron.errors import RequestError
 from heron.server.errors import ApiError
 
-#: Paths that need no key, as they stand in the request line: what is written in another way is not one of them.
-OPEN = frozenset({b"/health"})
+#: Paths that need no key, as they stand in the request line: what is written in another way is not one of them. What is there to read
+#: is this program's and tells nothing of a server's own; a browser has no way to send a key with the address of a page.
+OPEN = frozenset({b"/health", b"/docs", b"/openapi.json"})
 
 
 class KeyCheck:

@@ -1,4 +1,4 @@
-"""Keys: without the right one nothing answers but /health, however its path is written."""
+"""Keys: without the right one nothing answers but /health and what there is to read, however its path is written."""
 
 from __future__ import annotations
 
@@ -66,8 +66,10 @@ def test_nothing_else_does(served: Served, headers: dict[str, str]) -> None:
         "/health/",
         "/%68ealth",
         "/metrics",
-        "/docs",
-        "/openapi.json",
+        "//docs",
+        "/docs/",
+        "/docs/../v1/models",
+        "/openapi.json/",
         "/nowhere",
         "http://localhost/v1/models",
         "http://evil/v1/models?/health",
@@ -82,6 +84,14 @@ def test_a_path_written_in_another_way_is_closed(served: Served, target: str, ho
 @pytest.mark.parametrize("target", ["/health", "http://evil/health", "/health?x=1"])
 def test_health_is_open(served: Served, target: str) -> None:
     assert status(served.say(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())) == 200
+
+
+@pytest.mark.parametrize("target", ["/docs", "/openapi.json"])
+def test_what_there_is_to_read_is_open_to_browsers(served: Served, target: str) -> None:
+    """And says nothing of this server: it is what any other one says."""
+    opened = served.get(target)
+    assert opened.status_code == 200
+    assert "pocket.gguf" not in opened.text and served.url not in opened.text and "zweite" not in opened.text
 
 
 def test_without_a_key_a_body_is_not_read(served: Served) -> None:
