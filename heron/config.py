@@ -16,12 +16,20 @@ from typing import Any
 
 from heron.errors import ConfigError
 
+#: How long, as settings and requests write it; and in words.
+_NUMBER = r"(\d+(\.\d*)?|\.\d+)"
+TIME = re.compile(rf"\s*(forever|-?({_NUMBER}(ms|[smhd]))+|-?{_NUMBER})\s*", re.IGNORECASE | re.ASCII)
+A_TIME = 'a time such as "5m", "30s" or "1h30m", a number of seconds, or "forever"'
+
 Kind = type[str] | type[int] | type[float] | type[bool] | type[tuple]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One key of a section. A number lies between ``least`` and ``most``; a tuple is a list of texts; a ``secret`` is never shown."""
+    """One key of a section. A number lies between ``least`` and ``most``; a tuple is a list of texts; a ``secret`` is never shown.
+
+    A text that is a time may be written as a number, too.
+    """
 
     section: str
     key: str
@@ -31,6 +39,7 @@ class Setting:
     most: float = math.inf
     choices: tuple[str, ...] = ()
     secret: bool = False
+    is_time: bool = False
     variables: tuple[str, ...] = ()  # older names in the environment
 
     @property
@@ -50,6 +59,8 @@ class Setting:
         """What a value must be, in words."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
+        if self.is_time:
+            return A_TIME
         text = {str: "a text", bool: "true or false", tuple: "a list of texts", int: "a whole number", float: "a number"}[self.kind]
         if self.kind not in (int, float) or self.least == -math.inf:
             return text
@@ -61,7 +72,9 @@ class Setting:
             value = float(value)
         if self.kind is tuple and isinstance(value, list) and all(isinstance(text, str) for text in value):
             value = tuple(value)
-        fits = type(value) is self.kind and (not self.choices or value in self.choices)
+        if self.is_time and type(value) in (int, float):
+            value = str(value)
+        fits = type(value) is self.kind and (not self.choices or value in self.choices) and (not self.is_time or TIME.fullmatch(value))
         if not fits or (self.kind in (int, float) and not self.least <= value <= self.most):
             shown = "that" if self.secret else _written(value)
             raise ValueError(f"{self.name} is {shown}, and must be {self.wanted}")
@@ -78,7 +91,7 @@ class Setting:
         return self.checked(value)
 
 
-_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+_BOOLEANS = dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "f", "no", "n", "off"), False)
 
 SETTINGS = (
     Setting("server", "host", "127.0.0.1", "Address to listen on; 0.0.0.0 is every one of this machine."),
@@ -86,7 +99,7 @@ SETTINGS = (
     Setting("server", "request_timeout_secs", 120.0, "Seconds from a request's arrival to its end; 0: as long as it takes.", 0, 1e9),
     Setting("server", "drain_timeout_secs", 30.0, "Seconds that running requests have when the server is told to stop.", 0, 1e9),
     Setting("server", "max_queue", 512, "Requests that may wait; more are refused with 429.", 1, 2**31 - 1),
-    Setting("server", "keep_alive", "5m", "How long a model stays that nobody asks, where there are several; forever, 0: not at all."),
+    Setting("server", "keep_alive", "5m", "How long a model stays that nobody asks, of several; forever, 0: not at all.", is_time=True),
     Setting("server", "max_memory_gib", 0.0, "Memory that models may take together; 0: what there is.", 0, 1e6),
     Setting("server", "max_models", 0, "Models that are in memory at once; 0: as many as fit.", 0, 65536),
     Setting("server", "api_key", (), "Keys that clients must send; none: whoever can connect.", secret=True, variables=("HERON_API_KEY",)),
@@ -171,18 +184,22 @@ def load_config(named: Path | None = None, environment: Mapping[str, str] = os.e
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
-    """A warning of each variable that looks like a setting of a section, and is none."""
+    """A warning of each variable that looks like a setting, by its section or nearly by all of its name, and is none."""
+    from difflib import get_close_matches
+
     known = [name for setting in SETTINGS for name in (setting.variable, *setting.variables)]
     sections = tuple(f"HERON_{section}_".upper() for section in SECTIONS)
     for variable in environment:
-        if variable.startswith(sections) and variable not in known:
+        if variable in known or not variable.startswith("HERON_"):
+            continue
+        if variable.startswith(sections) or get_close_matches(variable, known, 1, 0.9):
             yield f"{variable} in the environment is no setting, and is not heeded{_nearest(variable, known)}"
 
 
 def _read(path: Path, another: bool) -> dict[str, Value] | None:
     """What a file sets. None for one of ``another`` program's: a ``config/default.toml`` that has no section of ours."""
     try:
-        text = path.read_bytes().decode()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"the configuration {str(path)!r} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from heron.cli.reference import group
 from heron.cli.settings import OPTIONS, default_map
-from heron.config import BY_NAME, DEFAULTS, SETTINGS, Setting, load_config, project_file, user_file
+from heron.config import BY_NAME, DEFAULTS, SETTINGS, Setting, Value, load_config, project_file, user_file
 from heron.errors import ConfigError
+from heron.server import keep_alive
 
 #: The keys and defaults that were agreed on; others may be added.
 AGREED = {
@@ -39,6 +41,8 @@ OTHERS: dict[type, list[Any]] = {
 
 
 def others(setting: Setting) -> list[Any]:
+    if setting.is_time:
+        return ["1m", "2m", "3m", "4m"]
     return list(setting.choices[:4]) * 2 if setting.choices else OTHERS[setting.kind]
 
 
@@ -145,6 +149,8 @@ def test_variables_that_are_older_than_the_sections_hold(tmp_path: Path, home: d
         ('[server]\nhost = """\nprot = 1\n"""\ncors = [\n "a",\n 1,\n]', 5, ["a list of texts"]),
         ("server.port = 1\nserver.prot = 2", 2, ["'prot'"]),
         ("server = {port = 1, prot = 2}", 1, ["'prot'"]),
+        ('[server]\nkeep_alive = "soon"', 2, ['"soon"', 'a time such as "5m"']),
+        ("[server]\nkeep_alive = true", 2, ["true", 'a time such as "5m"']),
         ('[server]\nlog_level = "loud"', 2, ["debug, info, warning, error"]),
         ('[server]\n"port" = []', 2, ["[]"]),
         ("[server]\nhost = 2026-11-21", 2, ["2026-11-21"]),
@@ -172,8 +178,28 @@ def test_what_is_wrong_in_the_environment_is_named(tmp_path: Path, home: dict[st
         load_config(environment=home | {"HERON_SERVER_PORT": "many"}, folder=tmp_path)
     with pytest.raises(ConfigError, match=r"HERON_DEVICE_PREFER_GPU.*true or false"):
         load_config(environment=home | {"HERON_DEVICE_PREFER_GPU": "perhaps"}, folder=tmp_path)
-    found = load_config(environment=home | {"HERON_SERVER_PROT": "1", "HERON_OTHER": "1"}, folder=tmp_path)
-    assert found.warnings == ("HERON_SERVER_PROT in the environment is no setting, and is not heeded; did you mean HERON_SERVER_PORT?",)
+    for wrong in ("HERON_SERVER_PROT", "HERON_SERVR_PORT", "HERON_SERVERPORT"):
+        found = load_config(environment=home | {wrong: "1", "HERON_OTHER": "1", "HERON_ISA": "avx2"}, folder=tmp_path)
+        assert found.warnings == (f"{wrong} in the environment is no setting, and is not heeded; did you mean HERON_SERVER_PORT?",)
+
+
+def test_booleans_as_they_are_spelled(tmp_path: Path, home: dict[str, str]) -> None:
+    for value, spellings in ((True, "1 true True TRUE t yes Y on"), (False, "0 false False FALSE f no N off")):
+        for text in spellings.split():
+            assert load_config(environment=home | {"HERON_DEVICE_PREFER_GPU": f" {text} "}, folder=tmp_path)["device.prefer_gpu"] is value
+
+
+def test_a_time_may_be_a_number(tmp_path: Path, home: dict[str, str]) -> None:
+    named = tmp_path / "named.toml"
+    for text, seconds in (("300", 300), ("0", 0), ("-1", math.inf), ("1.5", 1.5), ('"1h30m"', 5400), ('" Forever "', math.inf)):
+        named.write_text(f"[server]\nkeep_alive = {text}")
+        assert keep_alive.seconds(load_config(named, home, tmp_path)["server.keep_alive"]) == seconds
+
+
+def test_a_file_as_windows_editors_write_it(tmp_path: Path, home: dict[str, str]) -> None:
+    named = tmp_path / "named.toml"
+    named.write_bytes(b"\xef\xbb\xbf[server]\r\nport = 1\r\n")
+    assert load_config(named, home, tmp_path).entries["server.port"] == Value(1, f"{named}:2")
 
 
 def test_a_secret_is_in_no_message(tmp_path: Path, home: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def all_keys(given: list[str], path: Path | None) -> tuple[str, ...]:
 def _read_keys(path: Path) -> list[str]:
     """One a line; empty lines and those that begin with # are none."""
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line.strip() for line in Path(os.path.expanduser(path)).read_text().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"the file of API keys {str(path)!r} cannot be read: {error}") from None
     keys = [line for line in lines if line and not line.startswith("#")]

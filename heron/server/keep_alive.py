@@ -9,13 +9,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from heron.config import A_TIME, TIME
 from heron.errors import RequestError
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-_PART = re.compile(_NUMBER + r"(ms|[smhd]|)")
-_TIME = re.compile(f"-?({_NUMBER}(ms|[smhd]))+|-?{_NUMBER}")
-_WANTED = 'give a time such as "5m", "30s" or "1h30m", a number of seconds, or "forever"'
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|[smhd]|)", re.ASCII)
+_WANTED = f"give {A_TIME}"
 
 
 def seconds(text: str | float) -> float:
@@ -26,10 +25,10 @@ def seconds(text: str | float) -> float:
     if isinstance(text, (int, float)):
         found = float(max(-1, min(text, 10**9)))
     else:
+        if not TIME.fullmatch(text):
+            raise RequestError(f"keep_alive is {text!r:.40}; {_WANTED}", param="keep_alive")
         written = text.strip().lower().replace("forever", "-1")
         parts = _PART.findall(written.removeprefix("-"))
-        if not _TIME.fullmatch(written):
-            raise RequestError(f"keep_alive is {text!r:.40}; {_WANTED}", param="keep_alive")
         found = sum(float(number) * _UNITS[unit] for number, unit in parts) * (-1 if written.startswith("-") else 1)
     return math.inf if found < 0 else found
 

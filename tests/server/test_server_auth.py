@@ -101,10 +101,11 @@ def test_without_a_key_a_body_is_not_read(served: Served) -> None:
     assert time.monotonic() - begin < 5
 
 
-def test_keys_come_from_a_file_too(tmp_path: Path) -> None:
+def test_keys_come_from_a_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "keys"
     file.write_text("# of the team\n  one  \n\ntwo\n")
-    assert all_keys(["zero "], file) == ("zero", "one", "two")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert all_keys(["zero "], file) == all_keys(["zero "], Path("~/keys")) == ("zero", "one", "two")
     file.write_text("# none yet\n")
     with pytest.raises(RequestError, match="holds none"):
         all_keys([], file)
