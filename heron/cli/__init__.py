@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from heron import __version__
+from heron.cli.help import Command, Help, name_values
 from heron.cli.settings import ConfigFile, Debug, configure, everywhere
 from heron.errors import HeronError
 
@@ -55,7 +56,7 @@ STYLE: dict[str, Any] = {
 }
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Help, TyperGroup):
     """A group whose commands are imported when they are called, and listed without being imported."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -68,7 +69,8 @@ class LazyGroup(TyperGroup):
         command.params += _made("everywhere", everywhere).params
         return command
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -76,8 +78,10 @@ class LazyGroup(TyperGroup):
 def _made(name: str, function: Callable[..., None]) -> Any:
     """click's command of a function."""
     app = typer.Typer(**STYLE)
-    app.command(name=name)(function)
-    return typer.main.get_command(app)
+    app.command(name=name, cls=Command)(function)
+    command = typer.main.get_command(app)
+    name_values(command, function)
+    return command
 
 
 app = typer.Typer(cls=LazyGroup, **STYLE)

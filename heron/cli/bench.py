@@ -49,10 +49,10 @@ def bench(
     least and most of the repetitions.
 
     \b
-    heron bench                                          the pocket model
-    heron bench model.gguf --threads 1,2                 one thread beside two
-    heron bench model.gguf --prompt 64 --batch 1,8,32    more sequences at a time
-    heron bench model.gguf --json > speed.json           figures for a program
+    heron bench                                        the pocket model
+    heron bench model.gguf --threads 1,2               one thread beside two
+    heron bench model.gguf --prompt 64 --batch 1,8,32  more sequences at a time
+    heron bench model.gguf --json > speed.json         figures for a program
     """
     pool: list[int | None] = [*_numbers("threads", threads, 1)] if threads is not None else [None]
     prompts, counts, batches = _numbers("prompt", prompt, 0), _numbers("generate", generate, 0), _numbers("batch", batch, 1)

@@ -35,10 +35,10 @@ def chat(
     Without a terminal each line of the input is a question, and answers alone are printed.
 
     \b
-    heron chat                                     with the model that ships with Heron
-    heron chat qwen3:0.6b                          with one of the hub, pulled first
-    heron chat model.gguf --system "Be brief."     with a file, and told how to answer
-    heron chat model.gguf --load talk.json         where a saved conversation ended
+    heron chat                                  with the model that Heron ships
+    heron chat qwen3:0.6b                       with one of the hub, pulled first
+    heron chat model.gguf --system "Be brief."  with a file, told how to answer
+    heron chat model.gguf --load talk.json      where a saved talk ended
     heron chat model.gguf < questions.txt > answers.txt
     """
     if not said(ctx, "max_tokens", "inference.default_max_new_tokens"):

@@ -12,6 +12,7 @@ import typer
 
 from heron.backends.choose import NAMES
 from heron.cli import COMMANDS
+from heron.cli import help as told
 from heron.errors import RequestError
 
 #: What some options take; others take files, or what nobody can guess.
@@ -52,11 +53,11 @@ def completion(
 
 def _options() -> Iterator[tuple[str, list[tuple[list[str], bool, str]]]]:
     """Each command with its options: their names, whether a value follows, and what they are for. "" is `heron` itself."""
-    from heron.cli.reference import commands, group, options
+    from heron.cli.reference import commands, group
 
     for name, command in (("", group()), *commands()):
-        told = [([*each.opts, *each.secondary_opts], not each.is_flag, each.help or "") for each in options(command)]
-        yield name, [*told, (["-h", "--help"], False, "Show this message and exit.")]
+        found = [([*each.opts, *each.secondary_opts], not each.is_flag, each.help or "") for each in told.options(command)]
+        yield name, [*found, (["-h", "--help"], False, "Show this message and exit.")]
 
 
 def _bash() -> str:
@@ -73,6 +74,11 @@ _heron() {{
         case $each in {"|".join(COMMANDS)}) command=$each; break ;; esac
     done
     COMPREPLY=()
+    if [[ $word == = ]]; then
+        word=
+    elif [[ $before == = ]]; then
+        before=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     case $before in
 {_lines(values)}
     esac
@@ -125,7 +131,7 @@ def _zsh_option(names: list[str], takes: bool, about: str) -> list[str]:
     about = about.replace("[", "\\[").replace("]", "\\]").replace(":", "\\:")
     words = next((VALUES[name] for name in names if name in VALUES), None)
     value = "" if not takes else f":value:({' '.join(words)})" if words else ":value:_files"
-    return [_quoted(f"*{name}[{about}]{value}") for name in names]
+    return [_quoted(f"*{name}{'=' if takes and name.startswith('--') else ''}[{about}]{value}") for name in names]
 
 
 def _fish() -> str:

@@ -22,8 +22,8 @@ def delete(
     """Delete models that were pulled; it asks first.
 
     \b
-    heron delete unsloth/Qwen3-4B-GGUF:Q8_0             that quantization
-    heron delete unsloth/Qwen3-4B-GGUF                  all that is here of the repository
+    heron delete unsloth/Qwen3-4B-GGUF:Q8_0    that quantization
+    heron delete unsloth/Qwen3-4B-GGUF         all that is here of the repository
     heron delete qwen3:0.6b --yes
     """
     name, folder = named(model, cache_dir), cache.folder(cache_dir)

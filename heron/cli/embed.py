@@ -46,10 +46,10 @@ def embed(
     Without texts, lines are read from a file or from stdin. Vectors go to stdout, everything else to stderr.
 
     \b
-    heron embed bert.gguf "a heron" "a bird"                   two lines of numbers
-    heron embed bert.gguf "a heron" "a bird" --similarity      how alike they are
-    heron embed bert.gguf -f lines.txt --format npy -o a.npy   a numpy array [lines, hidden]
-    heron embed bert.gguf --format jsonl < lines.txt           texts with their vectors
+    heron embed bert.gguf "a heron" "a bird"                  lines of numbers
+    heron embed bert.gguf "a heron" "a bird" --similarity     how alike they are
+    heron embed bert.gguf -f lines.txt --format npy -o a.npy  [lines, hidden]
+    heron embed bert.gguf --format jsonl < lines.txt          texts beside them
     """
     if form not in WRITERS:
         raise RequestError(f"there is no format {form!r}; there are {', '.join(WRITERS)}")

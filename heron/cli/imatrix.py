@@ -34,8 +34,8 @@ def imatrix(
     helps the more the fewer bits there are. A hundred windows are enough; of the largest models too.
 
     \b
-    heron imatrix model-F16.gguf calibration.txt -o model.imatrix.gguf
-    heron quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M --imatrix model.imatrix.gguf
+    heron imatrix model-F16.gguf calibration.txt -o imatrix.gguf
+    heron quantize model-F16.gguf small.gguf IQ2_M --imatrix imatrix.gguf
     """
     corpus = read_corpus(text)
     loaded = open_model(model, **where, threads=threads, ctx_size=ctx_size, rewrite=observe)

@@ -33,7 +33,7 @@ def list(
     \b
     heron list
     heron list --json
-    heron list --aliases                                short names, such as qwen3:0.6b
+    heron list --aliases    short names, such as qwen3:0.6b
     """
     if aliases:
         _show_aliases(json)

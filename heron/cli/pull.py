@@ -32,10 +32,10 @@ def pull(
     where the model is. More: docs/hub.md.
 
     \b
-    heron pull qwen3:0.6b                               by an alias: heron list --aliases
-    heron pull unsloth/Qwen3-4B-GGUF:Q8_0               a quantization of a GGUF repository
-    heron pull Qwen/Qwen3-0.6B --revision main          a safetensors repository
-    heron run qwen3:0.6b -p "Hello"                     then, or at once
+    heron pull qwen3:0.6b                       an alias: heron list --aliases
+    heron pull unsloth/Qwen3-4B-GGUF:Q8_0       one quantization of several
+    heron pull Qwen/Qwen3-0.6B --revision main  a repository of safetensors
+    heron run qwen3:0.6b -p "Hello"             then, or at once
     """
     with PullBar() as bar:
         path = fetch(named(model, cache_dir), revision, cache_dir, bar)

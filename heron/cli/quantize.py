@@ -57,9 +57,9 @@ def quantize(
     \b
     heron quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M
     heron quantize ./safetensors-folder model-Q8_0.gguf Q8_0
-    heron quantize model-F16.gguf model-IQ2_M.gguf IQ2_M --imatrix model.imatrix.gguf
-    heron quantize model-F16.gguf out.gguf Q4_K_M --tensor-type attn_v=Q8_0 --tensor-type "blk.0.ffn=Q6_K"
-    heron quantize model-F16.gguf folder Q8_0,Q5_K_M,Q4_K_M,Q3_K_M --report wiki.txt --plot loss.svg
+    heron quantize model-F16.gguf small.gguf IQ2_M --imatrix imatrix.gguf
+    heron quantize model-F16.gguf out.gguf Q4_K_M --tensor-type attn_v=Q8_0
+    heron quantize f16.gguf out/ Q8_0,Q4_K_M --report wiki.txt --plot loss.svg
     """
     types = [file_type(each) for each in type.split(",")]
     if len(types) > 1 and not output.is_dir():

@@ -42,12 +42,13 @@ def run(
     Ctrl-C ends an answer. Without a prompt it is heron chat.
 
     \b
-    heron run                                       talk with the model that ships with Heron
-    heron run -p "What can you do?"                 ask it one thing
-    heron run model.gguf -p "A haiku" -n 100        another model, at most 100 tokens
-    heron run model.gguf -p "Summarize:" < a.txt    a prompt, then text that is piped in
-    heron run model.gguf -p "Who?" --json-schema person.json    an answer that is valid by a schema
-    heron run base.gguf --raw -t 0 -p "Once upon"   continue a text, likeliest tokens only
+    heron run                                      talk with the pocket model
+    heron run -p "What can you do?"                ask it one thing
+    heron run qwen3:0.6b -p "A haiku" -n 100       another one, at most 100 tokens
+    heron run model.gguf -p "Sum up:" < a.txt      a prompt, then what is piped in
+    heron run model.gguf -f ask.txt > answer.txt   the answer alone is kept
+    heron run model.gguf -p "Who?" --json-schema person.json
+    heron run base.gguf --raw -t 0 -p "Once upon"  go on with a text
     """
     params = params.changed(constraint=constraint_of(json_schema, grammar, regex))
     text = read_prompt(prompt, file, interactive)

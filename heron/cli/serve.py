@@ -104,10 +104,10 @@ def serve(
     /metrics is for Prometheus, /docs for people. The log goes to stderr. docs/server.md describes all of it.
 
     \b
-    heron serve                                        all models that are here, on http://127.0.0.1:11435
-    heron serve model.gguf                             one
-    heron serve a.gguf b.gguf --max-models 1           two, one of them in memory
-    heron serve model.gguf --port 8080 -np 32          32 requests at once
+    heron serve                                all that are here, on port 11435
+    heron serve model.gguf                     one
+    heron serve a.gguf b.gguf --max-models 1   two, one of them in memory
+    heron serve model.gguf --port 8080 -np 32  32 requests at once
     heron serve model.gguf --host 0.0.0.0 --api-key-file keys.txt
     curl localhost:11435/v1/models
     """

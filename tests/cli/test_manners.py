@@ -15,7 +15,7 @@ import pytest
 
 import heron.cli
 from heron import pocket
-from heron.cli import COMMANDS, main, reference
+from heron.cli import COMMANDS, help, main, reference
 from heron.cli.where import _preferred
 from heron.config import DEFAULTS, SETTINGS, Config, Value
 
@@ -44,8 +44,18 @@ def test_help_has_examples_and_a_line_for_each_option(name: str) -> None:
     made = reference.group().get_command(None, name)
     told, _, examples = made.help.partition("\b\n")
     assert told.strip().endswith(".") and f"heron {name}" in examples
-    assert not [each.name for each in reference.options(made) if not (each.help or "").strip().endswith(".")]
+    assert not [each.name for each in help.options(made) if not (each.help or "").strip().endswith(".")]
     assert {"--config", "--debug"} <= {text for each in made.params for text in each.opts}
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_help_fits_into_eighty_columns(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = ended(monkeypatch, capsys, *([name] if name else []), "--help")
+    lines = out.splitlines()
+    assert (status, err) == (0, "") and max(map(len, lines)) <= 80 and lines[0].startswith(f"Usage: heron {name}".rstrip())
+    assert [line for line in lines if line and line[0] != " "][1:3] == ["Examples:", "Arguments:" if "Arguments:" in lines else "Options:"]
+    assert "-h, --help" in out and "<" not in "".join(line[:34] for line in lines[lines.index("Options:") :])
 
 
 def test_the_page_of_commands_is_made_of_them() -> None:
@@ -234,6 +244,7 @@ TYPED = [
     ("heron run --temp", {"--temperature", "--temp"}),
     ("heron serve --log-format ", {"plain", "json"}),
     ("heron --debug serve --backend na", {"native"}),
+    ("heron serve --log-format=js", {"json"}),
     ("heron completion ", {"bash", "zsh", "fish"}),
     ("heron run mod", {"model.gguf"}),
 ]
@@ -242,7 +253,7 @@ TYPED = [
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 @pytest.mark.parametrize(("typed", "offered"), TYPED, ids=lambda value: value if isinstance(value, str) else "")
 def test_bash_completes(typed: str, offered: set[str], tmp_path: Path) -> None:
-    words = typed.split(" ")
+    words = typed.replace("=", " = ").split(" ")  # as readline breaks words
     quoted = " ".join(f"'{word}'" for word in words)
     script = tmp_path / "heron.bash"
     script.write_text(command("completion", "bash").stdout)
@@ -260,7 +271,7 @@ def test_fish_completes(typed: str, offered: set[str], tmp_path: Path) -> None:
     done = subprocess.run(
         ["fish", "-c", f"source heron.fish; complete -C '{typed}'"], capture_output=True, text=True, timeout=20, cwd=tmp_path
     )
-    assert {line.split("\t")[0] for line in done.stdout.splitlines()} == offered
+    assert {line.split("\t")[0].rpartition("=")[2] for line in done.stdout.splitlines()} == offered
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh here")
