@@ -74,7 +74,8 @@ class Setting:
             value = tuple(value)
         if self.is_time and type(value) in (int, float):
             value = str(value)
-        fits = type(value) is self.kind and (not self.choices or value in self.choices) and (not self.is_time or TIME.fullmatch(value))
+        fits = type(value) is self.kind and (not self.choices or value in self.choices)
+        fits = fits and (not self.is_time or TIME.fullmatch(value) is not None)
         if not fits or (self.kind in (int, float) and not self.least <= value <= self.most):
             shown = "that" if self.secret else _written(value)
             raise ValueError(f"{self.name} is {shown}, and must be {self.wanted}")

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 from typer.core import TyperCommand
 
 #: What stands for a value where an option does not name it, by its type.
-LETTERS: dict[Any, str] = {int: "N", float: "X", Path: "FILE", str: "TEXT"}
+LETTERS: dict[Any, str] = {int: "N", float: "X", Path: "FILE", str: "TEXT", list[str]: "TEXT"}
 
 
 def name_values(command: Any, function: Callable[..., Any]) -> None:
@@ -18,9 +18,9 @@ def name_values(command: Any, function: Callable[..., Any]) -> None:
     hints = get_type_hints(function)
     for each in command.params:
         if each.metavar is None:
-            kinds = get_args(hints[each.name]) or (hints[each.name],)
-            letters = (letter for kind, letter in LETTERS.items() if kind in kinds or list[kind] in kinds)
-            each.metavar = each.name.upper() if each.param_type_name == "argument" else next(letters, None)
+            kinds = {hints[each.name], *get_args(hints[each.name])}
+            letter = next((letter for kind, letter in LETTERS.items() if kind in kinds), None)
+            each.metavar = each.name.upper() if each.param_type_name == "argument" else letter
 
 
 def about(command: Any) -> tuple[str, str]:
