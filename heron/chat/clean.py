@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 #: Characters that turn the direction of what follows them, so that a line reads otherwise than it is.
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def whole(text: str) -> str:
+    """With U+FFFD for halves of characters, which no encoding has."""
+    return _HALF.sub("\ufffd", text)
 
 
 def inert(text: str) -> str:

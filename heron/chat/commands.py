@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: A path, or a fraction, is no command.
 _COMMAND = re.compile(r"/([A-Za-z?]+)(?:\s+(.*))?", re.DOTALL)
 
+#: Around several lines.
+QUOTES = '"""'
+
 #: Other names that people try.
 _ALSO = {"exit": "bye", "quit": "bye", "q": "bye", "?": "help", "retry": "regenerate", "regen": "regenerate"}
 
@@ -46,9 +49,23 @@ class Leave(Exception):
 
 
 def command_of(line: str) -> tuple[str, str] | None:
-    """The name and the argument, where a line is a command."""
-    found = _COMMAND.fullmatch(line.strip())
+    """The name and the argument, where a line is a command: it begins with its slash."""
+    found = _COMMAND.fullmatch(line.rstrip())
     return (found[1].lower(), (found[2] or "").strip()) if found else None
+
+
+def unquoted(text: str) -> str:
+    """Without white space, and quotes, around it."""
+    text = text.strip()
+    if text.startswith(QUOTES):
+        text = text[len(QUOTES) :].removesuffix(QUOTES).strip("\n")
+    return text
+
+
+def is_open(text: str) -> bool:
+    """Whether quotes were opened and not closed."""
+    text = text.strip()
+    return text.startswith(QUOTES) and not (len(text) >= 2 * len(QUOTES) and text.endswith(QUOTES))
 
 
 def run(terminal: Terminal, name: str, argument: str) -> None:
@@ -57,7 +74,11 @@ def run(terminal: Terminal, name: str, argument: str) -> None:
     if known is None:
         begun = [each for each in COMMANDS if each.startswith(name)]
         near = begun or [_ALSO.get(each, each) for each in difflib.get_close_matches(name, [*COMMANDS, *_ALSO], 1)]
-        hint = f"did you mean {' or '.join(f'/{each}' for each in near)}?" if near else "/help lists those that there are"
+        hint = (
+            f"did you mean {' or '.join(f'/{each}' for each in near)}?"
+            if near
+            else "/help lists those that there are, and a space before it makes it a question"
+        )
         raise RequestError(f"there is no /{name}; {hint}")
     known.run(terminal, argument)
 

@@ -157,8 +157,14 @@ class Turn:
         return self._request.timings
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was said."""
+        return bool(self._parts)
+
+    @property
     def interrupted(self) -> bool:
-        return self._request.finish_reason == "cancelled"
+        """Whether it was stopped; the engine may not have noticed yet."""
+        return self._request.finish_reason in ("cancelled", "")
 
     @property
     def cut(self) -> bool:

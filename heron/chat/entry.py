@@ -14,13 +14,13 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.styles import Style
 
-from heron.chat.commands import COMMANDS, SETTINGS
-
-#: Around several lines.
-QUOTES = '"""'
+from heron.chat.clean import whole
+from heron.chat.commands import COMMANDS, SETTINGS, is_open
+from heron.chat.keyboard import mark_pastes
 
 _STYLE = Style.from_dict(
     {
@@ -55,26 +55,27 @@ class Entry:
             style=_STYLE,
             include_default_pygments_style=False,
             enable_open_in_editor=True,
+            enable_suspend=True,
         )
+        self._typed: list[KeyPress] = []
 
     def read(self, draft: str = "") -> str:
-        """Raises EOFError for Ctrl-D, and KeyboardInterrupt for Ctrl-C in an empty line: elsewhere it empties the line."""
-        text = self._session.prompt([("class:prompt", "> ")], default=draft)
-        return unquoted(text)
+        """What is typed, and before it what was typed while nobody asked, which stands in the place of the draft then.
 
+        Raises EOFError for Ctrl-D, and KeyboardInterrupt for Ctrl-C in an empty line: elsewhere it empties the line.
+        """
+        self.listen()
+        typed, self._typed = self._typed, []
+        store_typeahead(self._session.input, typed)
+        try:
+            return whole(self._session.prompt([("class:prompt", "> ")], default="" if typed else draft))
+        finally:
+            mark_pastes()
 
-def unquoted(text: str) -> str:
-    """Without white space, and quotes, around it."""
-    text = text.strip()
-    if text.startswith(QUOTES):
-        text = text[len(QUOTES) :].removesuffix(QUOTES).strip("\n")
-    return text
-
-
-def is_open(text: str) -> bool:
-    """Whether quotes were opened and not closed."""
-    text = text.strip()
-    return text.startswith(QUOTES) and not (len(text) >= 2 * len(QUOTES) and text.endswith(QUOTES))
+    def listen(self) -> None:
+        """Take what is typed while an answer comes, so that the terminal's own buffer never fills: Ctrl-C would not come through."""
+        while keys := self._session.input.read_keys():
+            self._typed += keys
 
 
 class CommandCompleter(Completer):
@@ -141,10 +142,24 @@ def _chosen() -> bool:
 
 def _history() -> History:
     """In a file that is its owner's alone; where there can be none, until the end."""
-    file = history_file()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # a user without a home is a RuntimeError
+        file = history_file()
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file.touch(mode=0o600)
         file.chmod(0o600)
-        return FileHistory(file)
+        if file.is_file():
+            return _Kept(file)
     return InMemoryHistory()
+
+
+class _Kept(FileHistory):
+    """In a file, as long as there is one: a disk that is full ends no conversation."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        with contextlib.suppress(OSError):
+            return super().load_history_strings()
+        return []
+
+    def store_string(self, string: str) -> None:
+        with contextlib.suppress(OSError):
+            super().store_string(string)

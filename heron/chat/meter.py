@@ -32,6 +32,7 @@ def toolbar(name: str, used: int, room: int, tokens_a_second: float, columns: in
     for left, middle, right in (
         (name, f"{bar(used, room)} {count}", f"{fast}   /help" if fast else "/help"),
         (name, f"{bar(used, room)} {count}", fast),
+        (name, f"{bar(used, room)} {count}", ""),
         (name, count, ""),
         (name, f"{used:,}/{room:,}", ""),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -19,6 +20,8 @@ def talk(
 
     ``done`` is told of each turn.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # bytes of another encoding end no conversation
     if first is not None:
         _answer(conversation, params, first, note, done)
     for line in sys.stdin:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+from heron.chat.clean import whole
 from heron.chat.conversation import Conversation
 from heron.engine.model import Message
 from heron.errors import RequestError
@@ -20,34 +23,57 @@ _ROLES = ("user", "assistant")
 
 
 def save(conversation: Conversation, path: Path) -> None:
-    """Raises OSError where the file cannot be written."""
+    """Raises OSError where the file cannot be written; the one before it stays then."""
     text = _markdown(conversation) if path.suffix.lower() in MARKDOWN else _json(conversation)
-    path.write_text(text, encoding="utf-8")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, part)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def load(path: Path) -> tuple[list[Message], str | None]:
-    """The messages of a file, and the system message. Raises RequestError, saying what is wrong with it, and OSError."""
+    """The messages of a file, and the system message: what `save` has written, or messages as OpenAI's API takes them.
+
+    Raises RequestError, saying what is wrong with it, and OSError.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path} is no conversation: it is not JSON ({error})") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise RequestError(f"{path} is no conversation that /save has written")
-    if found.get("version") != VERSION:
+    found = {"messages": found} if isinstance(found, list) else found
+    if not isinstance(found, dict) or found.get("format", FORMAT) != FORMAT:
+        raise RequestError(f"{path} is no conversation: neither one that /save has written nor a list of messages")
+    if found.get("version", VERSION) != VERSION:
         raise RequestError(
             f"{path} is of version {found.get('version')!r:.20}, and this Heron reads version {VERSION}; use the Heron that wrote it"
         )
-    messages, system = found.get("messages"), found.get("system")
-    if not isinstance(messages, list) or not (system is None or isinstance(system, str)):
+    given, system = found.get("messages"), found.get("system")
+    if not isinstance(given, list) or not (system is None or isinstance(system, str)):
         raise RequestError(f"{path} is damaged: messages is a list, and system a text or null")
-    return [_message(path, at, message) for at, message in enumerate(messages)], system
+    messages = [_message(path, at, message) for at, message in enumerate(given)]
+    if messages and messages[0]["role"] == "system":
+        system = messages.pop(0)["content"]
+    return messages, None if system is None else whole(system)
 
 
 def _message(path: Path, at: int, message: Any) -> Message:
-    fits = isinstance(message, dict) and message.get("role") in _ROLES and isinstance(message.get("content"), str)
-    if not fits or not isinstance(message.get("reasoning_content", ""), str):
-        raise RequestError(f"{path} is damaged: messages.{at} has a role, {' or '.join(_ROLES)}, and a content, which is a text")
-    return {key: message[key] for key in ("role", "content", "reasoning_content") if key in message}
+    message = message if isinstance(message, dict) else {}
+    role, content, thought = message.get("role"), message.get("content"), message.get("reasoning_content")
+    if isinstance(content, list):  # OpenAI's parts
+        parts = [each.get("text") if isinstance(each, dict) else None for each in content]
+        content = "".join(map(str, parts)) if all(isinstance(each, str) for each in parts) else None
+    if role == "developer":
+        role = "system"
+    roles = (*_ROLES, "system") if at == 0 else _ROLES
+    if role not in roles or not isinstance(content, str) or not isinstance(thought, str | None):
+        raise RequestError(f"{path} is damaged: messages.{at} has a role, {' or '.join(roles)}, and a content, which is a text")
+    return {"role": role, "content": whole(content), **({"reasoning_content": whole(thought)} if thought else {})}
 
 
 def _json(conversation: Conversation) -> str:

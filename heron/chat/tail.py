@@ -22,6 +22,7 @@ class Tail:
         self._out, self._size = out, size
         self._live: list[Line] = []  # on the screen, and within reach
         self._fixed = 0  # lines of this block that are out of reach
+        self._lost = False
 
     @property
     def begun(self) -> bool:
@@ -30,6 +31,8 @@ class Tail:
 
     def show(self, lines: Sequence[Line]) -> None:
         """``lines`` are the whole block as it is now."""
+        if self._lost:
+            self._live, self._lost = [], False
         self._let_go()
         new = list(lines[self._fixed :])
         same = next((at for at, (a, b) in enumerate(zip(self._live, new, strict=False)) if a != b), min(len(self._live), len(new)))
@@ -40,6 +43,10 @@ class Tail:
             self._out.flush()
         self._live = new
         self._let_go()
+
+    def forget(self) -> None:
+        """Somebody else has written below: what is live is drawn anew."""
+        self._lost = True
 
     def settle(self) -> None:
         """The block is as it will stay."""

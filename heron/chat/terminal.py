@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ from rich.text import Text
 from heron.chat import commands, meter, store
 from heron.chat.clean import inert
 from heron.chat.conversation import Conversation, Turn
+from heron.chat.keyboard import quiet
 from heron.chat.lines import console_for
 from heron.chat.looks import Looks
-from heron.chat.quiet import quiet
 from heron.chat.view import View
 from heron.engine.model import Model
 from heron.engine.sampling import SamplingParams
@@ -52,6 +53,7 @@ class Terminal:
         self.owned: set[Path] = set()  # files that this conversation may write again
         self.draft = ""  # what stands in the next prompt
         self._console = console_for()
+        self._listen: Callable[[], None] = lambda: None
         self._speed = 0.0
 
     # The loop
@@ -61,34 +63,41 @@ class Terminal:
         from heron.chat.entry import Entry  # what it imports takes a while
 
         entry = Entry(self._toolbar, self._models)
+        self._listen = entry.listen
         self._greet()
         if saved is not None:
             self.load(saved.expanduser().resolve())
         if first is not None:
-            self._console.print(Text(f"> {inert(first)}", "bold"))
+            self._print(Text(f"> {inert(first)}", "bold"))
             self._turn(first)
-        with contextlib.suppress(KeyboardInterrupt, EOFError, commands.Leave):  # Ctrl-C between two prompts is the second of two
-            while True:
+        with contextlib.suppress(EOFError, commands.Leave):
+            while (text := self._read(entry)) is not None:
                 try:
-                    self._line(entry)
-                except KeyboardInterrupt:
-                    self.say("Ctrl-C again leaves, and so do Ctrl-D and /bye")
-                    self._line(entry)
+                    self._line(text)
+                except KeyboardInterrupt:  # what a command does; an answer counts them
+                    self.say("stopped")
 
-    def _line(self, entry: Entry) -> None:
-        """What is typed next. Raises what ends the conversation."""
+    def _read(self, entry: Entry) -> str | None:
+        """What is typed next; None for Ctrl-C twice. Raises EOFError."""
         draft, self.draft = self.draft, ""
-        text = entry.read(draft)
-        if not text:
-            return
+        try:
+            return entry.read(draft)
+        except KeyboardInterrupt:
+            with contextlib.suppress(KeyboardInterrupt):
+                self.say("Ctrl-C again leaves, and so do Ctrl-D and /bye")
+                return entry.read()
+        return None
+
+    def _line(self, text: str) -> None:
+        """A command, or a question. Raises what ends the conversation."""
         command = commands.command_of(text)
-        if command is None:
-            self._turn(text)
-        else:
+        if command is not None:
             self._command(*command)
+        elif text := commands.unquoted(text):
+            self._turn(text)
 
     def _greet(self) -> None:
-        self._console.print(Text(self.described(), "dim"))
+        self.say(self.described())
         if not self.conversation.templated:
             self.say("this model has no chat template: each text is continued by itself, and nothing is remembered")
         if self.conversation.raw and self.conversation.system:
@@ -106,29 +115,42 @@ class Terminal:
 
     def answer(self, text: str, params: SamplingParams) -> bool:
         """Show the answer and keep it; what goes wrong is shown. Returns whether there was one."""
-        self._console.print()
+        self._print()
         try:
-            turn = self.conversation.ask(text, params)
-            self._show(turn)
+            turn = self._shown(text, params)
         except _FAILURES as error:
             self._fail(error)
             return False
-        self.conversation.keep(turn)
+        if turn is None:
+            self.say("stopped")
+            return False
         self._speed = meter.speed(turn.timings)
         self._remark(turn)
-        self._console.print()
+        self._print()
         return True
 
-    def _show(self, turn: Turn) -> None:
+    def _shown(self, text: str, params: SamplingParams) -> Turn | None:
+        """Have it answered, and keep the answer. Ctrl-C stops it; once more, and what it computes is not waited for.
+
+        None: it was stopped before anything was said.
+        """
         view = View(self._console, self.size, self._looks.markdown, self._looks.hide_reasoning)
-        with quiet(turn.stop):
+        with quiet(view.again) as interrupts:
+            turn = self.conversation.ask(text, params)
             try:
-                while not turn.over:
+                while not turn.over and interrupts.count < 2:
+                    if interrupts.count:
+                        turn.stop()
                     view.take(turn.wait(_LOOK))
                     view.draw()
+                    self._listen()
             finally:
                 turn.stop()
                 view.end()
+            if interrupts.count and not turn.begun:
+                return None
+            self.conversation.keep(turn)
+        return turn
 
     def _remark(self, turn: Turn) -> None:
         """What is to be said of an answer, beside it."""
@@ -137,6 +159,8 @@ class Terminal:
             self.say("stopped")
         elif turn.cut and used < room:
             self.say(f"cut after {turn.generated} tokens; /set max_tokens none allows what the context holds")
+        elif turn.cut and self.conversation.raw:
+            self.say(f"cut after {turn.generated} tokens: the context of {room:,} is full")
         if self.stats:
             self.say(meter.stats(turn.timings, turn.generated))
         if not self.conversation.raw and meter.level(used, room) == "full":
@@ -146,7 +170,7 @@ class Terminal:
     # For commands
 
     def say(self, text: str, style: str = "dim") -> None:
-        self._console.print(Text(inert(text), style), soft_wrap=False)
+        self._print(Text(inert(text), style))
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -154,7 +178,7 @@ class Terminal:
         table.add_column(style="dim", overflow="fold")
         for name, about in rows:
             table.add_row(Text(name), Text(about))
-        self._console.print(table)
+        self._print(table)
 
     def described(self) -> str:
         conversation = self.conversation
@@ -179,15 +203,15 @@ class Terminal:
         self.owned.add(path)
         self.say(f"loaded {path.name}: {self.counted()}")
         for message in messages[-2:]:
-            self._console.print()
+            self._print()
             if message["role"] == "user":
-                self._console.print(Text(f"> {inert(message['content'])}", "bold"))
+                self._print(Text(f"> {inert(message['content'])}", "bold"))
             else:
                 view = View(self._console, self.size, self._looks.markdown, self._looks.hide_reasoning)
                 view.take([Part(message["content"], False)])
                 view.end()
         if messages:
-            self._console.print()
+            self._print()
 
     def change_model(self, name: str) -> None:
         """Raises what loading raises; the model before it stays then."""
@@ -203,7 +227,15 @@ class Terminal:
 
     @staticmethod
     def size() -> os.terminal_size:
-        return shutil.get_terminal_size()
+        """The terminal's own, whatever COLUMNS and LINES say of another one."""
+        try:
+            size = os.get_terminal_size(sys.stdout.fileno())
+        except (OSError, ValueError):
+            return shutil.get_terminal_size()
+        return size if size.columns and size.lines else os.terminal_size((80, 24))
+
+    def _print(self, *shown: Text | Table) -> None:
+        self._console.print(*shown, width=self.size().columns)
 
     def _fail(self, error: Exception) -> None:
         said = str(error) or "there is not enough memory"

@@ -85,11 +85,12 @@ class Verbatim:
 
 
 class View:
-    """One answer. ``take`` what came, ``draw`` from time to time, ``end`` it."""
+    """One answer. ``take`` what came, ``draw`` from time to time, ``end`` it; ``again`` when others have written on the screen."""
 
     def __init__(self, console: Console, size: Size, markdown: bool, hide_reasoning: bool) -> None:
         self._console, self._size, self._markdown, self._hide = console, size, markdown, hide_reasoning
         self._tail = Tail(console.file, size)
+        self.again = self._tail.forget
         self._flow: Flow | Verbatim | None = None
         self._thinks = False  # what was said last is reasoning
         self._begun = self._since = time.monotonic()

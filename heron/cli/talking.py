@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from heron.chat.conversation import Conversation, Turn
+from heron.chat.keyboard import hushed
 from heron.chat.looks import Looks
-from heron.chat.quiet import hushed
 from heron.cli.opening import locate, open_model
 from heron.cli.prompt import note
 from heron.engine.model import Model

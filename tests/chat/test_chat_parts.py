@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,7 @@ def test_what_a_command_is() -> None:
     assert commands.command_of("/set temperature 0.5") == ("set", "temperature 0.5")
     assert commands.command_of("/HELP ") == ("help", "")
     assert commands.command_of("/system You are\nterse.") == ("system", "You are\nterse.")
-    for text in ("/usr/bin/env is what?", "what is /help", "/", "1/2"):
+    for text in ("/usr/bin/env is what?", "what is /help", "/", "1/2", " /tmp", '"""/tmp"""'):
         assert commands.command_of(text) is None
 
 
@@ -116,11 +119,52 @@ def test_saved_conversations_come_back(fresh: Conversation, tmp_path: Path) -> N
     assert text.startswith("# A conversation with pocket") and "## You\n\nGrüße" in text and "Hm" in text and "Be brief." in text
 
 
+def test_messages_as_openai_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "log.json"
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "\ud83d there"}]},
+        {"role": "assistant", "content": "Hello", "refusal": None},
+    ]
+    for found in (messages, {"model": "gpt", "temperature": 1, "messages": messages}):
+        path.write_text(json.dumps(found))
+        assert store.load(path) == (
+            [{"role": "user", "content": "Hi \ufffd there"}, {"role": "assistant", "content": "Hello"}],
+            "Be brief.",
+        )
+
+
+def test_a_file_stays_where_it_cannot_be_written(fresh: Conversation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    fresh.replace([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], None)
+    store.save(fresh, path)
+    path.chmod(0o600)
+    before = path.read_text()
+    fresh.replace([], None)
+
+    def full(self: Path, *args: object, **kwargs: object) -> None:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match=r"a\.json"):
+            store.save(fresh, path)
+    assert path.read_text() == before and list(tmp_path.iterdir()) == [path]
+    store.save(fresh, path)
+    assert path.read_text() != before and stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("no json", "not JSON"),
-        ("[]", "no conversation"),
+        ("3", "no conversation"),
+        ("{}", "messages is a list"),
+        ('{"format": "heron-conversations", "version": 1, "messages": []}', "no conversation"),
+        ('[{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]', "messages.1"),
+        ('[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]', "messages.0"),
+        ("[null]", "messages.0"),
         ('{"format": "heron conversation", "version": 9}', "version 9"),
         ('{"format": "heron conversation", "version": 1, "messages": 3}', "damaged"),
         ('{"format": "heron conversation", "version": 1, "messages": [{"role": "root", "content": ""}]}', "messages.0"),
@@ -148,8 +192,8 @@ def test_the_meter() -> None:
 
 
 def test_several_lines_stand_between_quotes() -> None:
-    assert [entry.is_open(text) for text in ('"""', '"""a\nb', '"""a\nb"""', 'a """', '""')] == [True, True, False, False, False]
-    assert entry.unquoted('"""\na\n  b\n"""') == "a\n  b" and entry.unquoted("  a ") == "a"
+    assert [commands.is_open(text) for text in ('"""', '"""a\nb', '"""a\nb"""', 'a """', '""')] == [True, True, False, False, False]
+    assert commands.unquoted('"""\na\n  b\n"""') == "a\n  b" and commands.unquoted("  a ") == "a"
 
 
 def test_completions() -> None:
@@ -171,7 +215,32 @@ def test_history_is_its_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file = entry.history_file()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert "a secret" in file.read_text()
+    assert list(entry._history().load_history_strings()) == ["a secret"]
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    assert type(entry._history()).__name__ == "InMemoryHistory"
+
+
+def test_history_that_cannot_be_kept_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    history, file = entry._history(), entry.history_file()
+    file.write_bytes(b"\n# then\n+kept\n\xff\xfe\x00\n+caf\xe9\n")
+    assert list(history.load_history_strings()) == ["caf\ufffd", "kept"]
+
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(entry.FileHistory, "store_string", full)
+    history.append_string("asked")
+    assert "asked" in history.get_strings()
+    file.unlink()
+    file.mkdir()
+    assert list(history.load_history_strings()) == []
+    assert type(entry._history()).__name__ == "InMemoryHistory"
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(entry, "history_file", homeless)
     assert type(entry._history()).__name__ == "InMemoryHistory"
 
 
@@ -187,6 +256,39 @@ def test_a_context_that_is_full_is_said_and_what_helps(capsys: pytest.CaptureFix
     commands.run(terminal, "drop", "")
     assert small.messages == [] and terminal.answer("And?", terminal.params)
     small.close()
+
+
+class Slow:
+    """A turn whose model has not begun when Ctrl-C is pressed, twice."""
+
+    over = begun = False
+
+    def wait(self, seconds: float) -> list[Any]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    def stop(self) -> None:
+        pass
+
+
+def test_ctrl_c_before_a_word_gives_the_question_back(
+    fresh: Conversation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal(fresh, SamplingParams(), Looks(), _no_opener, list)
+    monkeypatch.setattr(fresh, "ask", lambda text, params: Slow())
+    before = signal.getsignal(signal.SIGINT)
+    terminal._line("A question")
+    assert terminal.draft == "A question" and fresh.messages == [] and "stopped" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_text_may_begin_with_a_slash(fresh: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(fresh, SamplingParams(temperature=0, max_tokens=2), Looks(), _no_opener, list)
+    for text in (" /tmp", '"""/tmp"""'):
+        terminal._line(text)
+        assert fresh.messages[-2]["content"] == "/tmp"
+    terminal._line("/tmp")
+    assert fresh.turns == 2 and "a space before it makes it a question" in " ".join(capsys.readouterr().out.split())
 
 
 def test_settings_are_set_and_shown(conversation: Conversation, capsys: pytest.CaptureFixture[str]) -> None:

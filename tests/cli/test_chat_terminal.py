@@ -28,7 +28,10 @@ READY = "/help lists commands"
 class Window:
     """A terminal of its own, on a tmux server of its own."""
 
-    def __init__(self, folder: Path, columns: int, lines: int, script: str | None = None, pace: float = 0.0, options: str = "") -> None:
+    def __init__(
+        self, folder: Path, columns: int, lines: int, script: str | None = None, pace: float = 0.0, options: str = "", jobs: bool = False
+    ) -> None:
+        """``script`` is what the model says, a token each ``pace`` seconds; with ``jobs`` a shell looks after it."""
         self.folder, self.socket = folder, str(folder / "tmux")
         environment = {"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(folder / "state"), "OMP_NUM_THREADS": "1", "HERON_PACE": str(pace)}
         program = "-m heron"
@@ -36,7 +39,10 @@ class Window:
             (folder / "script").write_text(script)
             program, environment["HERON_SAYS"] = str(Path(__file__).with_name("scripted.py")), str(folder / "script")
         line = " ".join(f"{name}={value}" for name, value in environment.items()) + f" {sys.executable} {program} chat -t 0 {options}"
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(lines), f"cd {folder}; {line}; echo left: $?; cat")
+        where = ("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(lines))
+        self._tmux(*where, "bash --norc --noprofile -i" if jobs else f"cd {folder}; {line}; echo left: $?; cat")
+        if jobs:
+            self.ask(f"PS1='shell: '; clear; cd {folder}; {line}")
 
     def _tmux(self, *words: str) -> str:
         environment = {**os.environ, "TERM": "xterm-256color"} | {"TMUX": ""}
@@ -71,6 +77,11 @@ class Window:
     @property
     def coloured(self) -> str:
         return self._tmux("capture-pane", "-p", "-e")
+
+    @property
+    def cursor(self) -> bool:
+        """Whether it is shown."""
+        return self._tmux("display-message", "-p", "#{cursor_flag}").strip() == "1"
 
     @property
     def title(self) -> str:
@@ -128,7 +139,7 @@ def test_a_conversation(window: Callable[..., Window]) -> None:
     assert "is set" in it.answers("/system You are a heron.")
     assert it.answers("/system") == "You are a heron."
     assert "temperature is 0.5" in it.answers("/set temperature 0.5")
-    assert "takes a number" in it.answers("/set temperature warm")
+    assert "takes a number" in it.answers("/set temperature warm") and "is 0" in it.answers("/set temperature 0")
     assert "in 1 turn" in it.answers("/tokens")
 
     it.paste("Two lines:\nhow do I quantize?")
@@ -210,3 +221,43 @@ def test_a_narrow_screen_reasoning_and_hostile_text(window: Callable[..., Window
     assert "pwned" not in it.title
     it.type("", "C-c", "C-c")
     it.sees("left: 0")
+
+
+SLOW = numbered(400) + "\fAnd so on."
+
+
+def test_what_is_typed_and_pasted_while_it_answers(window: Callable[..., Window]) -> None:
+    """It stands in the next prompt: what was pasted as one text, however long, and Ctrl-C comes through and takes nothing away."""
+    it = window(70, 16, script=SLOW, pace=0.01, options="-c 16384")
+    it.ask("Long")
+    it.sees("Line 1 ")
+    it.paste("".join(f"pasted {at} with some words that make it longer than a terminal's buffer\n" for at in range(500)) + "the last")
+    it.type(" and typed")
+    it.type("", "C-c")
+    it.until(lambda: "the last and typed" in it.screen, "what was pasted")
+    assert "stopped" in it.all and "pasted 498 " in it.screen
+    it.type("", "C-c")
+    assert "in 1 turn" in it.answers("/tokens")
+
+
+def test_suspended_and_resumed(window: Callable[..., Window]) -> None:
+    """The shell has a cursor and an echo, and the answer goes on below what the shell wrote."""
+    it = window(70, 16, script=SLOW, pace=0.02, options="-c 16384", jobs=True)
+    it.ask("Long")
+    it.sees("Line 1 ")
+    assert not it.cursor
+    it.type("", "C-z")
+    it.sees("Stopped")
+    it.until(lambda: it.screen.rstrip().endswith("shell:"), "the shell")
+    assert it.cursor
+    it.ask("stty -a | tr ' ;' '\\n' | grep -x -e echo -e icrnl | sort | tr '\\n' ,; echo")
+    it.sees("\necho,icrnl,")
+    it.ask("fg")
+    it.until(lambda: re.search(r"Line \d+ is bold", it.all.split("shell: fg")[-1]), "the rest of the answer")
+    it.type("", "C-c")
+    it.sees("stopped")
+    it.ready()
+    it.type("abc", "C-z")
+    it.until(lambda: it.screen.rstrip().endswith("shell:"), "the shell")
+    it.ask("fg")
+    it.until(lambda: "> abc" in it.screen, "the line that was begun")
