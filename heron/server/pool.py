@@ -15,6 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from functools import partial
 from typing import Any
 
@@ -167,7 +168,7 @@ class Pool:
         """Whatever changed, see who can go on."""
         self._grant()
         if self._mover is None and not self._closed and self._next() is not None:
-            self._mover = asyncio.ensure_future(self._move())
+            self._mover = Context().run(lambda: asyncio.ensure_future(self._move()))  # what it logs is of no one request
         self._stirred.set()
 
     def _grant(self) -> None:

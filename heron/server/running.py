@@ -54,7 +54,7 @@ def serve(state: ServerState, sockets: list[socket.socket], ready: Callable[[], 
     server.run(sockets)
     if server.failure is not None:
         raise server.failure
-    if state.pool.is_moving:  # a model that is being loaded cannot be interrupted
+    if server.in_midst:  # a model that is being loaded cannot be interrupted
         _leave(0)
 
 
@@ -77,6 +77,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.failure: BaseException | None = None
         self.signal = 0
+        self.in_midst = False  # of loading or unloading a model, when all else had ended
         self._state, self._ready = state, ready
         self._starting: asyncio.Task[None] | None = None
         self._drained_by: float | None = None
@@ -123,6 +124,7 @@ class Server(uvicorn.Server):
         if not ending.done():
             _leave(128 + self.signal)
         ending.result()
+        self.in_midst = self._state.pool.is_moving
 
     async def _end(self, sockets: list[socket.socket] | None) -> None:
         closing = asyncio.ensure_future(self._state.pool.close())

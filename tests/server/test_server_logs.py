@@ -7,12 +7,16 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from http_serving import Served, serving, until
+from http_serving import Served, serving, serving_pool, until
 
+from heron import pocket
 from heron.engine.engine import Engine
 from heron.engine.model import Model
-from heron.errors import RequestError
+from heron.errors import CheckpointError, RequestError
 from heron.server import logs
+from heron.server.catalog import Catalog, Entry
+from heron.server.pool import Pool
+from heron.server.room import Sizes
 from heron.server.settings import Settings
 
 KEY, PROMPT = "a key of mine", "my secret wish"
@@ -37,6 +41,20 @@ def ask(served: Served) -> None:
     assert served.post("/test/answer", json={"prompt": PROMPT, "temperature": -1}, headers=headers).status_code == 400
     assert served.get("/test/fault", headers=headers).status_code == 500
     assert served.get("/health").status_code == 200
+
+
+def test_loading_a_model_is_of_no_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asked first for some model is not who all that is loaded then is for."""
+    seen: list[str] = []
+    only = Entry(("m",), pocket.path())
+
+    def load(entry: Entry, sizes: Sizes) -> Engine:
+        raise CheckpointError("damaged")
+
+    monkeypatch.setattr("heron.server.pool.event", lambda *_, **__: seen.append(logs.request_id.get()))
+    with serving_pool(Pool(Catalog(lambda: [only]), load)) as served:
+        assert served.post("/v1/completions", json={"model": "m", "prompt": "a"}, headers={"x-request-id": "mine"}).status_code == 503
+    assert seen == [""]
 
 
 def test_json_lines(served: Served, capsys: pytest.CaptureFixture[str]) -> None:

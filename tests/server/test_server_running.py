@@ -213,26 +213,54 @@ def test_usage_that_is_wrong(tmp_path: Path) -> None:
         assert failed.stderr.count("\n") == 1
 
 
-#: Ends with how many objects are not looked at for garbage when the server is ready.
-FROZEN = """
-import gc, os
-from heron.server.catalog import Catalog
+#: What a program of one's own has.
+OWN = """
+import gc, os, signal, time
+from pathlib import Path
+from heron.server import running
+from heron.server.catalog import Catalog, Entry
 from heron.server.listening import listen
 from heron.server.pool import Pool
-from heron.server.running import serve
 from heron.server.settings import Settings
 from heron.server.state import ServerState
 
+def serve(entries, load, ready):
+    running.serve(ServerState(Settings(), Pool(Catalog(lambda: entries), load)), listen("127.0.0.1", 0), ready)
+"""
+
+#: Says how much of what there is is not looked at for garbage when the server is ready.
+FROZEN = """
 def ready():
     print(gc.get_freeze_count() / (gc.get_freeze_count() + len(gc.get_objects())), flush=True)
     os._exit(0)
 
-serve(ServerState(Settings(), Pool(Catalog(lambda: []), lambda entry, sizes: None)), listen("127.0.0.1", 0), ready)
+serve([], lambda entry, sizes: None, ready)
 """
+
+#: Is told to stop in the midst of loading a model, and says how it goes.
+STUCK = """
+def load(entry, sizes):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+
+leave = running._leave
+running._leave = lambda status: (print("it left", flush=True), leave(status))
+serve([Entry(("m",), Path("m.gguf"), pinned=True)], load, lambda: None)
+"""
+
+
+def own(program: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, "-c", OWN + program], capture_output=True, text=True, env=env, timeout=PATIENCE)
 
 
 def test_collecting_garbage_leaves_the_program_alone() -> None:
     """Libraries are so many objects that every unloading held all streams up for a fifth of a second."""
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    found = subprocess.run([sys.executable, "-c", FROZEN], capture_output=True, text=True, env=env, timeout=PATIENCE)
+    found = own(FROZEN)
     assert float(found.stdout) > 0.9, found.stderr
+
+
+def test_threads_that_load_are_not_ended_one_by_one() -> None:
+    """Python would end while they are in the midst of native code."""
+    found = own(STUCK)
+    assert (found.returncode, found.stdout) == (0, "it left\n"), found.stderr
