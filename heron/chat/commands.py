@@ -24,8 +24,9 @@ QUOTES = '"""'
 #: Other names that people try.
 _ALSO = {"exit": "bye", "quit": "bye", "q": "bye", "?": "help", "retry": "regenerate", "regen": "regenerate"}
 
-#: Sampling parameters that /set takes: numbers, and texts that end an answer.
+#: What /set takes: whether the model thinks, and sampling parameters: numbers, and texts that end an answer.
 SETTINGS = (
+    "thinking",
     *("temperature", "top_k", "top_p", "min_p", "typical_p", "repeat_penalty", "repeat_last_n", "frequency_penalty", "presence_penalty"),
     *("mirostat", "mirostat_tau", "mirostat_eta", "seed", "max_tokens", "stop"),
 )
@@ -181,7 +182,12 @@ def _set(terminal: Terminal, argument: str) -> None:
     name, _, value = argument.partition(" ")
     name = name.lower().replace("-", "_")
     if not name:
-        terminal.table([(each, _shown(terminal.params, each)) for each in SETTINGS])
+        terminal.table([*((each, _shown(terminal.params, each)) for each in SETTINGS[1:]), (SETTINGS[0], _thinks(terminal))])
+        return
+    if name == SETTINGS[0]:
+        if value.strip():
+            terminal.conversation.think("" if value.strip().lower() == "auto" else value.strip().lower())
+        terminal.say(f"{name} is {_thinks(terminal)}")
         return
     if name not in SETTINGS:
         near = difflib.get_close_matches(name, SETTINGS, 1)
@@ -189,6 +195,10 @@ def _set(terminal: Terminal, argument: str) -> None:
     if value.strip():
         terminal.params = terminal.params.changed(**{name: _value(name, value.strip())})
     terminal.say(f"{name} is {_shown(terminal.params, name)}")
+
+
+def _thinks(terminal: Terminal) -> str:
+    return terminal.conversation.thinking or "auto"
 
 
 def _value(name: str, text: str) -> Any:

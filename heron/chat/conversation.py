@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 from collections.abc import Sequence
+from typing import Any
 
 from heron.engine.engine import Engine
 from heron.engine.generation import Piece, Timings
-from heron.engine.model import Message, Model, Prompt
+from heron.engine.model import Message, Model
 from heron.engine.sampling import SamplingParams
-from heron.errors import HeronError, TemplateError
+from heron.errors import HeronError, RequestError, TemplateError
+from heron.text.chat import encode_chat
 from heron.text.reasoning import Part, Splitter
+from heron.text.thinking import thinking
 
 
 class Conversation:
@@ -23,6 +27,7 @@ class Conversation:
         """The model is this conversation's from here on. Raises RequestError for one that gives no text."""
         self.system, self.messages = system, list[Message]()
         self._wants_raw = raw
+        self.thinking = ""  # as heron.text.thinking has it
         self._open(model, name)
 
     def _open(self, model: Model, name: str) -> None:
@@ -50,8 +55,7 @@ class Conversation:
     def ask(self, text: str, params: SamplingParams) -> Turn:
         """Have it answered. Raises HeronError for what the template refuses, or what does not fit."""
         question: Message = {"role": "user", "content": text}
-        prompt: Prompt = text if self.raw else [*self._sent(), question]
-        ids = self.model.encode(prompt)
+        ids = self.model.encode(text) if self.raw else self._encoded([*self._sent(), question])
         splitter = Splitter(None) if self.raw else self.model.splitter(ids, params.constraint is not None)
         return Turn(self.engine, question, ids, params, splitter, continues=self.raw)
 
@@ -91,12 +95,23 @@ class Conversation:
         self.used = 0
         if self.messages and not self.raw:
             try:
-                self.used = len(self.model.encode(self._sent()))
+                self.used = len(self._encoded(self._sent()))
             except HeronError:  # it will be known with the next answer
                 return
 
     def close(self) -> None:
         _close(self.engine)
+
+    def think(self, wish: str) -> None:
+        """From here on. Raises RequestError where the template has no way to be told."""
+        thinking(self.model.template, wish)
+        self.thinking = wish
+
+    def _encoded(self, messages: list[Message]) -> list[int]:
+        told: dict[str, Any] = {}
+        with contextlib.suppress(RequestError):  # another model's template
+            told = thinking(self.model.template, self.thinking)
+        return encode_chat(self.model.tokenizer, self.model.template, messages, **told)
 
     def _sent(self) -> list[Message]:
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.messages]

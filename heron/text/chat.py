@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
-from jinja2 import Template
+from jinja2 import Template, meta
 
 from heron.errors import RequestError, TemplateError
 from heron.text.budget import Limits, begin
@@ -35,6 +36,12 @@ class ChatTemplate:
         self._limits = limits or Limits()
         begin(self._limits)
         self._template: Template = _failing_clearly(lambda: Sandbox().from_string(source), "cannot be compiled")
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names that it reads and does not define: what `render` may be given."""
+        begin(self._limits)
+        return _failing_clearly(lambda: frozenset(meta.find_undeclared_variables(Sandbox().parse(self.source))), "cannot be read")
 
     @staticmethod
     def from_tokenizer(tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:

@@ -23,6 +23,7 @@ from heron.chat.terminal import Terminal
 from heron.engine.generation import Timings
 from heron.engine.sampling import SamplingParams
 from heron.errors import HeronError, RequestError
+from heron.text.chat import ChatTemplate
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +257,25 @@ def test_a_context_that_is_full_is_said_and_what_helps(capsys: pytest.CaptureFix
     commands.run(terminal, "drop", "")
     assert small.messages == [] and terminal.answer("And?", terminal.params)
     small.close()
+
+
+THINKS = "{{ messages[-1].content }}|{% if enable_thinking is defined and not enable_thinking %}<think></think>{% else %}<think>{% endif %}"
+
+
+def test_thinking_is_switched(fresh: Conversation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal(fresh, SamplingParams(temperature=0, max_tokens=2), Looks(), _no_opener, list)
+    with pytest.raises(RequestError, match="no switch"):
+        commands.run(terminal, "set", "thinking off")
+    monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate(THINKS))
+    for wish, reasons in (("", True), ("thinking off", False), ("thinking", False), ("thinking auto", True)):
+        commands.run(terminal, "set", wish)
+        assert terminal.answer("Hi", terminal.params)
+        assert ("reasoning_content" in fresh.messages[-1]) is reasons
+    assert "thinking is off" in capsys.readouterr().out
+    commands.run(terminal, "set", "thinking off")
+    monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate("{{ messages[-1].content }}"))  # as of another model
+    assert terminal.answer("Hi", terminal.params)
+    fresh.thinking = ""
 
 
 class Slow:
