@@ -6,6 +6,7 @@ import gc
 import math
 from dataclasses import dataclass
 
+from heron.backends import torch
 from heron.engine.engine import Engine
 from heron.server.catalog import Entry
 
@@ -36,8 +37,10 @@ class Resident:
 
     def close(self) -> None:
         """Give its memory back; what still runs ends with EngineClosed. For a thread: it takes as long as a step."""
-        engine = self.engine
+        engine, device = self.engine, self.engine.model.device
         engine.close()
         engine.model.close()
         del self.engine, engine
         gc.collect()  # its parts know each other
+        if device != "cpu":
+            torch.give_back(device)

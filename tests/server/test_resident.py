@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -24,6 +26,30 @@ WAYS: dict[str, dict[str, Any]] = {
     "drafted": {"speculate": "ngram"},
     "chat": {"prompt": [{"role": "user", "content": "Hello"}]},
 }
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "xpu", "mps", "cpu"])
+def test_a_gpus_memory_is_for_other_programs_again(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once nothing of the model is left that torch could hold on to."""
+
+    class Engine:
+        def __init__(self) -> None:
+            self.model, self.itself = SimpleNamespace(device=device, close=lambda: None), self
+
+        def close(self) -> None:
+            pass
+
+    emptied: list[str] = []
+
+    def kind(name: str) -> Any:
+        return SimpleNamespace(empty_cache=lambda: emptied.append(name if left() is None else "too early"))
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(**{name: kind(name) for name in ("cuda", "xpu", "mps")}))
+    engine = Engine()
+    left, resident = weakref.ref(engine), Resident(Entry(("m",), pocket.path()), cast(Any, engine))
+    del engine
+    resident.close()
+    assert emptied == ([] if device == "cpu" else [device.partition(":")[0]])
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -75,6 +75,13 @@ def room(device: str, options: Options = Options()) -> Room | None:
     return None if free is None else Room(free, compute_dtype(found, options.dtype).itemsize)
 
 
+def give_back(device: str) -> None:
+    """Return to the system what torch keeps of a GPU's memory to use it again: for other programs, until it does."""
+    import torch
+
+    getattr(torch, device.partition(":")[0]).empty_cache()
+
+
 def prepare(model: Model, placement: Placement = Placement(), options: Options = Options()) -> TorchExecutable:
     """Raises BackendError where torch, or the device, is not here."""
     if not available():
