@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -168,7 +169,7 @@ def load_config(named: Path | None = None, environment: Mapping[str, str] = os.e
     """
     values, files = dict(DEFAULTS.entries), []
     for path in (user_file(environment), project_file(folder), named):
-        if path is None or (path is not named and not path.is_file()):
+        if path is None or (path is not named and not _is_there(path)):
             continue
         found = _read(path, another=path == project_file(folder) and path is not named)
         if found is not None:
@@ -182,6 +183,17 @@ def load_config(named: Path | None = None, environment: Mapping[str, str] = os.e
                 except ValueError as error:
                     raise ConfigError(f"{variable} in the environment: {error}") from None
     return Config(values, tuple(files), tuple(_unknown(environment)))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is a file. Raises ConfigError where that is not to be known: keys may stand in it that nobody should go without."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        where = "; HOME or XDG_CONFIG_HOME names another user's folder" if path.is_absolute() else "; begin in another folder"
+        raise ConfigError(f"the configuration {str(path)!r} cannot be looked at: {error.strerror}{where}") from None
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:

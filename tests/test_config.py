@@ -241,3 +241,17 @@ def test_the_page_lists_every_variable_that_is_read() -> None:
     read = {name for text in sources for name in re.findall(r"""(?:environ\.get|getenv)\(\s*["'](\w+)["']""", text)}
     page = (root / "docs" / "configuration.md").read_text().partition("## Other variables")[2]
     assert len(read) > 8 and sorted(name for name in read if f"`{name}" not in page) == []
+
+
+def test_a_file_that_cannot_be_looked_at_is_an_error_that_says_whose_it_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under sudo, which may leave HOME: there may be keys in it, so it is not passed over."""
+    real = Path.stat
+
+    def forbidden(self: Path, **how: Any) -> Any:
+        if self.name == "config.toml":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self, **how)
+
+    monkeypatch.setattr(Path, "stat", forbidden)
+    with pytest.raises(ConfigError, match=r"config.toml' cannot be looked at: Permission denied; HOME or XDG_CONFIG_HOME names another"):
+        load_config(None, {"XDG_CONFIG_HOME": str(tmp_path)}, tmp_path)

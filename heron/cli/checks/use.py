@@ -32,14 +32,14 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 def models(check: Check) -> None:
     """The cache: where, how much is in it, and whether more can be pulled."""
     folder = cache.folder()
-    found = cache.models(folder) if folder.is_dir() else []
+    found = cache.models(folder) if os.path.isdir(folder) else []
     whole, cut = [each for each in found if each.path], [each for each in found if not each.path]
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     writable, free = os.access(there, os.W_OK | os.X_OK) and there.is_dir(), shutil.disk_usage(there).free
     size = sum(each.bytes for each in whole)
     check.facts = {"folder": str(folder), "models": len(whole), "bytes": size, "cut": len(cut), "writable": writable, "disk_free": free}
     check.says = [str(folder), f"{len(whole) or 'no'} model{'s' if len(whole) != 1 else ''}" + (f", {human_bytes(size)}" if whole else "")]
-    check.says += [f"{human_bytes(free)} free", *(["not made yet"] if not folder.exists() else [])]
+    check.says += [f"{human_bytes(free)} free", *(["not made yet"] if not os.path.exists(folder) else [])]
     if not writable:
         check.warnings.append(f"{there} is not writable: nothing can be pulled; HF_HOME or model.cache_dir names another folder")
     elif free < LITTLE_DISK:
