@@ -47,7 +47,7 @@ def load(path: Path) -> tuple[list[Message], str | None]:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{path} is no conversation: it is not JSON ({error})") from None
     found = {"messages": found} if isinstance(found, list) else found
-    if not isinstance(found, dict) or found.get("format", FORMAT) != FORMAT:
+    if not isinstance(found, dict) or not found.keys() & {"format", "messages"} or found.get("format", FORMAT) != FORMAT:
         raise RequestError(f"{path} is no conversation: neither one that /save has written nor a list of messages")
     if found.get("version", VERSION) != VERSION:
         raise RequestError(

@@ -161,7 +161,7 @@ def test_a_file_stays_where_it_cannot_be_written(fresh: Conversation, tmp_path: 
     [
         ("no json", "not JSON"),
         ("3", "no conversation"),
-        ("{}", "messages is a list"),
+        ("{}", "no conversation"),
         ('{"format": "heron-conversations", "version": 1, "messages": []}', "no conversation"),
         ('[{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}]', "messages.1"),
         ('[{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]', "messages.0"),

@@ -31,6 +31,13 @@ def test_lines_are_questions_and_answers_all_that_is_printed(tmp_path: Path) -> 
     assert "tokens/s" in first and "from the cache" in second  # the first turn is not read again
 
 
+def test_bytes_of_another_encoding_end_nothing() -> None:
+    line = [sys.executable, "-m", "heron", "chat", "-t", "0", "-n", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(line, input=b"caf\xe9?\nAnd?\n", capture_output=True, env=environment, timeout=120)
+    assert (done.returncode, done.stderr, done.stdout.count(b"\n")) == (0, b"", 2)
+
+
 def test_a_saved_conversation_goes_on(tmp_path: Path) -> None:
     messages = [{"role": "user", "content": "word " * 400}, {"role": "assistant", "content": "Yes."}]
     saved = tmp_path / "talk.json"
