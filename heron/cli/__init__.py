@@ -59,6 +59,10 @@ STYLE: dict[str, Any] = {
 class LazyGroup(Help, TyperGroup):
     """A group whose commands are imported when they are called, and listed without being imported."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = dict.fromkeys(COMMANDS)  # of which typer suggests one for what is misspelled
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 

@@ -35,6 +35,8 @@ def delete(
     if not yes:
         if not sys.stdin.isatty():
             raise HubError(f"this deletes {names} ({size}); say --yes, since nobody can be asked here")
-        typer.confirm(f"Delete {names} ({size})?", abort=True, err=True)
+        if not typer.confirm(f"Delete {names} ({size})?", err=True):
+            note("nothing was deleted")
+            return
     cache.delete(doomed, folder)
     note(f"deleted {names}: {size}")

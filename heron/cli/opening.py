@@ -44,6 +44,7 @@ def locate(model: str | None) -> Path:
     if path.exists():
         return path
     from heron.cli.pulling import PullBar
+    from heron.hub.names import nearest
     from heron.hub.pull import locate as on_hub
 
     try:
@@ -55,7 +56,7 @@ def locate(model: str | None) -> Path:
         raise
     if found is None:
         raise CheckpointError(
-            f"there is no model at {model!r}; give a GGUF file, a folder with config.json and safetensors, or a name: ORG/NAME, "
-            "or one that `heron list --aliases` shows"
+            f"there is no model at {model!r}{nearest(model)}; give a GGUF file, a folder with config.json and safetensors, or a name: "
+            "ORG/NAME, or one that `heron list --aliases` shows"
         )
     return found

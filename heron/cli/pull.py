@@ -11,7 +11,7 @@ from heron.cli.prompt import note
 from heron.cli.pulling import PullBar
 from heron.errors import HubError
 from heron.hub import cache
-from heron.hub.names import Name
+from heron.hub.names import Name, nearest
 from heron.hub.pull import pull as fetch
 
 CacheDir = Annotated[
@@ -47,5 +47,5 @@ def named(model: str, cache_dir: Path | None) -> Name:
     """A model's name. Raises HubError for what is none."""
     name = cache.named(model, cache.folder(cache_dir))
     if name is None:
-        raise HubError(f"{model!r} is no model's name; give ORG/NAME[:QUANT], or one that `heron list --aliases` shows")
+        raise HubError(f"{model!r} is no model's name{nearest(model)}; give ORG/NAME[:QUANT], or one that `heron list --aliases` shows")
     return name

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 
 from heron.errors import HubError
 from heron.hub.choose import is_quantization
 
+#: A repository's page, as browsers show its address.
+_PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/([^/]+/[^/]+?)(?:/tree/main)?/?$")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
@@ -37,7 +40,8 @@ def parse(text: str) -> Name | None:
 
     Raises HubError for a size that an alias does not have.
     """
-    first, *rest = re.sub(r"^(https://)?(hf\.co|huggingface\.co)/", "", text).split(":")
+    text = _PAGE.sub(r"\1", text)
+    first, *rest = text.split(":")
     if first.lower() in aliases():
         return _of_alias(first.lower(), rest)
     if len(rest) > 1 or not _REPOSITORY.fullmatch(first) or ".." in first or first.endswith(".gguf"):
@@ -45,12 +49,18 @@ def parse(text: str) -> Name | None:
     return Name(first, rest[0] if rest and rest[0] else None)
 
 
+def nearest(text: str) -> str:
+    """A hint of the alias that was perhaps meant, or nothing."""
+    found = get_close_matches(text.partition(":")[0].lower(), aliases(), 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 def _of_alias(alias: str, rest: list[str]) -> Name:
     sizes = aliases()[alias]
-    if rest and rest[0].lower() in sizes:
-        repository, rest = sizes[rest[0].lower()], rest[1:]
-    else:
-        repository = next(iter(sizes.values()))
-    if len(rest) > 1 or (rest and not is_quantization(rest[0])):
+    sized = bool(rest) and rest[0].lower() in sizes
+    repository = sizes[rest[0].lower()] if sized else next(iter(sizes.values()))
+    if sized:
+        rest = rest[1:]
+    if len(rest) > 1 or (rest and not sized and not is_quantization(rest[0])):
         raise HubError(f"{alias} has no size {rest[0]!r}; there are {', '.join(sizes)}: {alias}:{next(iter(sizes))}")
-    return Name(repository, rest[0] if rest else None)
+    return Name(repository, rest[0] if rest and rest[0] else None)

@@ -52,7 +52,7 @@ def test_help_of_run_names_every_option() -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["runn"], ["runn", "heron --help"]),
+        (["runn"], ["runn", "Did you mean 'run'", "heron --help"]),
         (["run", "--bogus"], ["--bogus", "heron run --help"]),
         (["run", "-t", "warm"], ["--temperature"]),
         (["run", "-p"], ["-p"]),

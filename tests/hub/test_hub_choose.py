@@ -16,13 +16,27 @@ from heron.hub.names import Name, aliases, parse
         ("Org-1/Na.me_2-GGUF:Q4_K_M", Name("Org-1/Na.me_2-GGUF", "Q4_K_M")),
         ("hf.co/org/name:q8_0", Name("org/name", "q8_0")),
         ("https://huggingface.co/org/name", Name("org/name")),
+        ("https://huggingface.co/org/name/", Name("org/name")),
+        ("https://huggingface.co/org/name/tree/main", Name("org/name")),
         ("qwen3:0.6b", Name("unsloth/Qwen3-0.6B-GGUF")),
         ("Qwen3:0.6B:q8_0", Name("unsloth/Qwen3-0.6B-GGUF", "q8_0")),
+        ("qwen3:0.6b:best", Name("unsloth/Qwen3-0.6B-GGUF", "best")),
         ("qwen3", Name("unsloth/Qwen3-4B-GGUF")),
         ("qwen3:UD-Q4_K_XL", Name("unsloth/Qwen3-4B-GGUF", "UD-Q4_K_XL")),
         *(
             (text, None)
-            for text in ("name", "/org/name", "./org/name", "../name", "org/name/more", "org/../name", "org/model.gguf", "a/b:c:d", "")
+            for text in (
+                "name",
+                "/org/name",
+                "./org/name",
+                "../name",
+                "org/name/more",
+                "org/../name",
+                "org/model.gguf",
+                "a/b:c:d",
+                "",
+                "https://huggingface.co/org/name/blob/main/a.gguf",
+            )
         ),
     ],
 )
@@ -30,7 +44,7 @@ def test_names(text: str, name: Name | None) -> None:
     assert parse(text) == name
 
 
-@pytest.mark.parametrize("text", ["qwen3:7b", "qwen3:0.6b:best", "qwen3:0.6b:q8_0:more"])
+@pytest.mark.parametrize("text", ["qwen3:7b", "qwen3:best:q8_0", "qwen3:0.6b:q8_0:more"])
 def test_a_size_that_an_alias_does_not_have(text: str) -> None:
     with pytest.raises(HubError, match=r"there are 4b, 0.6b"):
         parse(text)

@@ -122,6 +122,41 @@ def test_deleting_one_quantization_keeps_the_other(command: Command, cache: Path
     assert not list(cache.glob("models--*"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+@pytest.mark.parametrize(("typed", "status"), [("n\n", 0), ("\n", 0), ("y\n", 0), ("\x03", 130), ("\x04", 130)])
+def test_a_user_who_is_asked(command: Command, cache: Path, typed: str, status: int) -> None:
+    import pty
+
+    command("pull", "org/pocket-GGUF:Q8_0")
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "heron", "delete", "org/pocket-GGUF"]
+    with subprocess.Popen(
+        line, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True, preexec_fn=_controlled
+    ) as asking:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # the other side is closed
+            while piece := os.read(ours, 4096):
+                shown += piece
+                if b"[y/N]:" in shown and typed:
+                    os.write(ours, typed.encode())
+                    typed, answer = "", typed
+        assert asking.wait(60) == status, shown
+    os.close(ours)
+    assert bool(list(cache.glob("models--*"))) is (answer != "y\n")
+    assert (b"nothing was deleted" in shown) is (answer in ("n\n", "\n"))
+
+
+def _controlled() -> None:
+    """Have the terminal on stdin send signals, also where the shell that runs these tests ignores them."""
+    import fcntl
+    import signal
+    import termios
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_what_a_cut_pull_left_is_listed_and_deleted(command: Command, hub: FakeHub, cache: Path) -> None:
     blob = cache / "models--org--pocket-GGUF" / "blobs" / ("a" * 64 + ".incomplete")
     blob.parent.mkdir(parents=True)
@@ -140,7 +175,10 @@ def test_aliases(command: Command, hub: FakeHub) -> None:
     assert json.loads(command("list", "--aliases", "--json")[0])["qwen3:0.6b"] == "unsloth/Qwen3-0.6B-GGUF"
     command("delete", "qwen3:0.6b", "--yes")
     assert not json.loads(command("list", "--json")[0])
-    assert "no model's name" in command("pull", "qwen", code=2)[1]
+    assert "'qwen4' is no model's name; did you mean qwen3?" in command("pull", "qwen4", code=2)[1]
+    assert "no model at 'qwen4:0.6b'; did you mean qwen3?" in command("run", "qwen4:0.6b", "-p", "hi", code=2)[1]
+    assert "did you mean" not in command("run", "x.gguf", "-p", "hi", code=2)[1]
+    assert "has no size '9b'" in command("pull", "qwen3:9b", code=2)[1]
 
 
 def test_a_cache_by_setting_and_by_flag(command: Command, hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
