@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,72 +14,22 @@ import httpx
 import openai
 import pytest
 from http_serving import PATIENCE, Served, serving_pool, until
-from tiny_vectors import encoder
+from two_models import ASKED, NAMES, entries, listed, load
 
-import heron
 from heron import pocket
-from heron.checkpoint.checkpoint import Checkpoint
-from heron.checkpoint.gguf_writer import write_gguf
 from heron.engine.engine import Engine
 from heron.server.catalog import Catalog, Entry
 from heron.server.pool import Pool
 from heron.server.room import Room, Sizes
 from heron.server.settings import Settings
 
-NAMES = ("pocket", "turned")
-ASKED: dict[str, Any] = {"prompt": "heron run", "temperature": 0, "max_tokens": 24, "ignore_eos": True}
-
-
-def load(entry: Entry, sizes: Sizes) -> Engine:
-    made = Engine(heron.load(entry.path, threads=1, ctx_size=sizes.ctx_size), max_seqs=4, kv_cache_size=sizes.kv_cache_size)
-    made.start()
-    return made
-
-
-@pytest.fixture(autouse=True, scope="module")
-def few_objects() -> Iterator[None]:
-    """Collecting garbage, which unloading does, looks at none but this file's: libraries are many objects."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pocket model; one of the same size that says other things; and a damaged file."""
-    made = tmp_path_factory.mktemp("models")
-    (made / "pocket.gguf").symlink_to(pocket.path())
-    with Checkpoint(pocket.path()) as checkpoint:
-        norm = checkpoint.tensors["output_norm.weight"].numpy()
-        write_gguf(made / "turned.gguf", checkpoint.metadata, {**checkpoint.tensors, "output_norm.weight": -norm})
-    (made / "broken.gguf").write_bytes(pocket.path().read_bytes()[:4096])
-    return made
-
-
-@pytest.fixture(scope="module")
-def alone(folder: Path) -> dict[str, str]:
-    """What each says to ASKED."""
-    said = {}
-    for name in NAMES:
-        model = heron.load(folder / f"{name}.gguf", threads=1)
-        said[name] = model.generate(ASKED["prompt"], temperature=0, max_tokens=24, ignore_eos=True).text
-        model.close()
-    assert len(set(said.values())) == 2
-    return said
-
-
-def entries(folder: Path) -> list[Entry]:
-    return [Entry((path.stem,), path) for path in sorted(folder.glob("*.gguf"), key=lambda path: (path.stem != "pocket", path.stem))]
+pytestmark = pytest.mark.usefixtures("few_objects")
 
 
 @pytest.fixture
 def many(folder: Path) -> Iterator[Served]:
     with serving_pool(Pool(Catalog(lambda: entries(folder)), load, Room(max_models=1))) as served:
         yield served
-
-
-def listed(served: Served) -> dict[str, dict[str, Any]]:
-    return {each["id"]: each for each in served.get("/v1/models").json()["data"]}
 
 
 def test_eight_streams_of_two_models_with_memory_for_one(many: Served, alone: dict[str, str]) -> None:
@@ -209,21 +155,6 @@ def test_a_model_that_is_pulled_anew_or_deleted(folder: Path, alone: dict[str, s
         assert pool.counts.unloads == {("m", "gone"): 1, ("m", "asked"): 2}
 
 
-def test_the_context_that_is_listed_is_the_one_that_will_be(folder: Path) -> None:
-    from heron.backends.base import Options
-
-    need = Room(max_seqs=4, options=Options(threads=1)).foretell(entries(folder)[0])
-    assert need is not None
-    for how in ({"asked": Sizes(ctx_size=200)}, {"asked": Sizes(kv_cache_size=300)}, {"max_memory": need.smallest}):
-        room = Room(max_seqs=4, options=Options(threads=1), **how)
-        with serving_pool(Pool(Catalog(lambda: entries(folder)), load, room)) as served:
-            before = listed(served)["pocket"]
-            assert served.post("/models/load", json={"model": "pocket"}).status_code == 200
-            after = listed(served)["pocket"]
-            assert before["context_length"] == after["context_length"] == before["max_model_len"] == before["meta"]["n_ctx"] < 1024
-            assert before["meta"]["n_ctx_train"] == after["meta"]["n_ctx_train"] == 1024
-
-
 def test_one_that_is_damaged_is_no_concern_of_others(many: Served, folder: Path, alone: dict[str, str]) -> None:
     for _ in range(2):
         refused = many.post("/v1/completions", json=ASKED | {"model": "broken"})
@@ -343,65 +274,3 @@ def test_metrics_of_models(many: Served) -> None:
         "heron_ready 1.0",
     ):
         assert line in told.splitlines(), line
-
-
-def test_memory_bounds_what_is_here(folder: Path) -> None:
-    """By what is foretold: each of the two takes more than half of what is allowed."""
-    from heron.backends.base import Options
-
-    options = Options(threads=1)
-    need = Room(max_memory=1 << 40, max_seqs=4, options=options).foretell(entries(folder)[0])
-    assert need is not None
-    room = Room(max_memory=need.least * 3 // 2, max_seqs=4, options=options)
-    with serving_pool(Pool(Catalog(lambda: entries(folder)), load, room)) as served:
-        for name in ("pocket", "turned", "pocket"):
-            assert served.post("/v1/completions", json=ASKED | {"model": name}).json()["model"] == name
-            [resident] = served.state.pool.residents.values()
-            assert resident.bytes <= room.max_memory
-    tight = Room(max_memory=(need.smallest + need.least) // 2, max_seqs=4, options=options)
-    with serving_pool(Pool(Catalog(lambda: entries(folder)), load, tight)) as served:
-        assert served.post("/v1/completions", json=ASKED | {"model": "pocket"}).status_code == 200  # with a shorter context
-        assert served.engine.model.executable.memory()["state"] < need.bytes(4096, 1024) - need.bytes(0, 1024)
-
-
-def test_a_model_that_has_no_room_sends_nobody_away(folder: Path, tmp_path: Path) -> None:
-    """It is refused before others are unloaded for it."""
-    from heron.backends.base import Options
-
-    options, small = Options(threads=1), encoder(tmp_path / "small.gguf")
-    there = [Entry(("small",), small), *entries(folder)]
-    need = Room(max_seqs=4, options=options).foretell(there[1])
-    assert need is not None
-    room = Room(max_memory=need.smallest - 1, max_seqs=4, options=options)
-    with serving_pool(Pool(Catalog(lambda: there), load, room)) as served:
-        assert served.post("/v1/embeddings", json={"model": "small", "input": "a"}).status_code == 200
-        refused = served.post("/v1/completions", json=ASKED | {"model": "pocket"})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "out_of_memory")
-        assert "--max-memory" in refused.json()["error"]["message"]
-        assert [entry.name for entry in served.state.pool.residents] == ["small"]
-
-
-def own_bytes(process: int) -> int:
-    """What a process holds that is nobody else's."""
-    status = Path(f"/proc/{process}/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("RssAnon:")).split()[1]) * 1024
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="this system does not say")
-def test_memory_comes_back(folder: Path) -> None:
-    """In a process of its own, whose memory nothing else has been in."""
-    models = [str(folder / f"{name}.gguf") for name in NAMES]
-    command = [sys.executable, "-m", "heron", "serve", *models, "--max-models", "1", "--port", "0", "--threads", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        try:
-            assert server.stdout is not None
-            url = next(line.split()[1] for line in server.stdout if line.split()[:1] == ["address"])
-            held = []
-            for _ in range(10):
-                for name in NAMES:
-                    body = ASKED | {"model": name, "max_tokens": 2}
-                    assert httpx.post(url + "/v1/completions", json=body, timeout=PATIENCE).status_code == 200
-                held.append(own_bytes(server.pid))
-        finally:
-            server.kill()
-    assert max(held[5:]) - held[4] < 8 << 20, held

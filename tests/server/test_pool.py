@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +19,8 @@ from heron.server.errors import ApiError
 from heron.server.lease import Lease
 from heron.server.pool import Pool
 from heron.server.room import Room, Sizes
+
+pytestmark = pytest.mark.usefixtures("few_objects")
 
 A, B, C = (Entry((name,), Path(f"/models/{name}.gguf")) for name in "abc")
 
@@ -75,14 +76,6 @@ class Case:
     @property
     def here(self) -> str:
         return "".join(sorted(entry.name for entry in self.pool.residents))
-
-
-@pytest.fixture(autouse=True)
-def few_objects() -> Iterator[None]:
-    """Collecting garbage, which unloading does, looks at none but this file's: libraries are many objects."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
