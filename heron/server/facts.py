@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 def stamp(path: Path) -> Stamp:
-    """Changes where a model's files do. Raises OSError where there is none."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """Changes where a model's files do, also where one of a split comes or goes. Raises OSError where there is none."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path, *(shard for shard in _shards(path) if shard.exists())]
     return tuple((str(file), found.st_size, found.st_mtime_ns) for file in files for found in [file.stat()])
+
+
+def _shards(path: Path) -> list[Path]:
+    """The files of the split that one is of, as gguf-split names them."""
+    split = re.fullmatch(r"(.*-)\d{5}(-of-(\d{5})\.gguf)", path.name, re.DOTALL)
+    return [path.with_name(f"{split[1]}{number:05}{split[2]}") for number in range(1, int(split[3]) + 1)] if split else []

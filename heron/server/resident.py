@@ -38,9 +38,11 @@ class Resident:
     def close(self) -> None:
         """Give its memory back; what still runs ends with EngineClosed. For a thread: it takes as long as a step."""
         engine, device = self.engine, self.engine.model.device
-        engine.close()
-        engine.model.close()
-        del self.engine, engine
-        gc.collect()  # its parts know each other
-        if device != "cpu":
-            torch.give_back(device)
+        try:
+            engine.close()
+        finally:
+            engine.model.close()
+            del self.engine, engine
+            gc.collect()  # its parts know each other
+            if device != "cpu":
+                torch.give_back(device)

@@ -14,7 +14,7 @@ from tiny_vectors import encoder
 
 from heron import pocket
 from heron.checkpoint.checkpoint import Checkpoint
-from heron.checkpoint.gguf_writer import write_gguf
+from heron.checkpoint.gguf_writer import write_gguf, write_shards
 from heron.engine.engine import Engine
 from heron.errors import RequestError
 from heron.graph.graph import Model
@@ -127,6 +127,18 @@ def test_files_are_read_once_until_they_change(tmp_path: Path) -> None:
     assert catalog.facts(entry) is None
     path.unlink()
     assert catalog.facts(entry) is None
+
+
+def test_a_missing_part_is_noticed_when_it_comes(tmp_path: Path) -> None:
+    with Checkpoint(pocket.path()) as checkpoint:
+        tensors = list(checkpoint.tensors.items())
+        first, second = write_shards(tmp_path / "m.gguf", checkpoint.metadata, [dict(tensors[:5]), dict(tensors[5:])])
+    away = second.rename(tmp_path / "away")
+    entry = Entry(("m",), first)
+    catalog = Catalog(lambda: [entry])
+    assert catalog.facts(entry) is None
+    away.rename(second)
+    assert catalog.facts(entry) is not None
 
 
 def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,19 @@ def test_a_gpus_memory_is_for_other_programs_again(device: str, monkeypatch: pyt
     assert emptied == ([] if device == "cpu" else [device.partition(":")[0]])
 
 
+def test_an_engine_that_does_not_end_well_takes_its_model_with_it() -> None:
+    closed: list[str] = []
+
+    def fail() -> None:
+        raise MemoryError("too little for a cache of its own")
+
+    engine = SimpleNamespace(model=SimpleNamespace(device="cpu", close=lambda: closed.append("model")), close=fail)
+    resident = Resident(Entry(("m",), pocket.path()), cast(Any, engine))
+    with pytest.raises(MemoryError):
+        resident.close()
+    assert closed == ["model"]
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_nothing_of_a_model_stays_whatever_it_was_asked(way: str) -> None:
     """Its vocabulary above all, which is many megabytes and known to caches and to libraries."""
