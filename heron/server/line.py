@@ -83,6 +83,7 @@ def _cannot(entry: Entry, error: Exception) -> ApiError:
     for path in (entry.path.resolve(), entry.path):
         reason = reason.replace(str(path), entry.name)
     code = "out_of_memory" if isinstance(error, FULL) else "load_failed"
-    told = ApiError(503, f"the model {entry.name!r} cannot be loaded: {reason}", code=code)
+    message = f"the model {entry.name!r} cannot be loaded: {reason}"
+    told = ApiError(503, message, code=code, headers={"x-should-retry": "false"})  # OpenAI's clients would, and have it loaded again
     told.__cause__ = error
     return told

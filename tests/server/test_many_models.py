@@ -161,7 +161,10 @@ def test_one_that_is_damaged_is_no_concern_of_others(many: Served, folder: Path,
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (503, "load_failed")
         assert "broken" in error["message"] and str(folder) not in error["message"]
+        with openai.OpenAI(base_url=f"{many.url}/v1", api_key="none", max_retries=2) as client, pytest.raises(openai.InternalServerError):
+            client.completions.create(model="broken", prompt="a")
         assert many.post("/v1/completions", json=ASKED | {"model": "pocket"}).json()["choices"][0]["text"] == alone["pocket"]
+    assert many.state.pool.counts.failed == {"broken": 4}  # clients do not try again by themselves
 
 
 def test_a_client_that_leaves_the_line(many: Served) -> None:
