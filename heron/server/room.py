@@ -144,7 +144,8 @@ class Room:
             return False
         if need is None or self._on_gpu(need):
             return True
-        crowded = self._device != "cpu" and any(one.on_gpu for one in residents)
+        others = sum(one.bytes for one in residents if one.on_gpu)
+        crowded = others > 0 and self._on_gpu(need, others)  # it goes there once they have gone
         return not crowded and need.least <= self.free(residents)
 
     def sizes(self, need: Need | None, residents: Collection[Resident]) -> Sizes:
@@ -176,13 +177,13 @@ class Room:
         """Where models are put that fit there; "cpu" without a GPU. Raises BackendError for one that is not here."""
         return device_of(self.where)
 
-    def _on_gpu(self, need: Need) -> bool:
-        """Whether it goes to a GPU, and fits there now with all its layers."""
+    def _on_gpu(self, need: Need, more: int = 0) -> bool:
+        """Whether it goes to a GPU, and fits there now with all its layers, or if so many more bytes were free."""
         device, options = self._device, need.told.options
         room = torch.room(device, options) if device != "cpu" and not self.where.gpu_layers else None
         if room is None:
             return False
-        found = fit(need.told.model, room.free, options, room.itemsize)
+        found = fit(need.told.model, room.free + more, options, room.itemsize)
         return found.layers > found.of
 
 

@@ -156,6 +156,8 @@ def test_on_a_gpu_it_is_the_gpus_memory_that_counts(machine: Machine, where: dic
     assert not space.has(need, [])
     machine.free = 1 << 40
     assert not space.has(need, [other]) and space.has(need, [])  # and if it does not fit then, the machine's own is what there is
+    machine.gpus[device] = 0
+    assert space.has(need, [resident(fits // 2, on_gpu=True)])  # as when it would not fit there though that one went
 
 
 def test_a_gpu_that_is_not_wanted_is_not_asked(machine: Machine) -> None:
