@@ -53,7 +53,8 @@ class Catalog:
         self.context: Callable[[Model], int] = lambda model: model.context_length
         self.entries: Sequence[Entry] = tuple(scan())
         self._read: dict[Path, tuple[Stamp, Facts | None]] = {}
-        self._reading, self._scanning, self._scans = threading.Lock(), threading.Lock(), 0
+        self._reading: dict[Path, threading.Lock] = {}
+        self._scanning, self._scans = threading.Lock(), 0
 
     def rescan(self) -> None:
         """Look again. It takes some milliseconds: for a thread. Of all who come while somebody looks one looks once more."""
@@ -89,7 +90,7 @@ class Catalog:
 
         None, and a line in the log, where they cannot be read.
         """
-        with self._reading:  # one at a time, so that nobody is told of what another one has begun to read
+        with self._reading.setdefault(entry.path, threading.Lock()):  # nobody is told of what another one has begun to read
             try:
                 now = stamp(entry.path)
                 before, known = self._read.get(entry.path, ((), None))

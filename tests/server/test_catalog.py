@@ -143,7 +143,8 @@ def test_a_missing_part_is_noticed_when_it_comes(tmp_path: Path) -> None:
 
 def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while the first of them still reads."""
-    entry = Entry(("m",), pocket.path())
+    entry, copy = Entry(("m",), pocket.path()), tmp_path / "copy.gguf"
+    copy.symlink_to(pocket.path())
     catalog, begun, gate = Catalog(lambda: [entry]), threading.Event(), threading.Event()
 
     def slowly(path: Path, context: Callable[[Model], int]) -> Facts:
@@ -157,6 +158,8 @@ def test_several_who_look_at_once_are_told_the_same(tmp_path: Path, monkeypatch:
         assert begun.wait(30)
         second = threads.submit(catalog.facts, entry)
         wait([second], timeout=0.1)
+        monkeypatch.setattr("heron.server.catalog.read_facts", read_facts)
+        assert catalog.facts(Entry(("other",), copy)) is not None  # another one is not held up
         gate.set()
         assert first.result() is second.result() is not None
 
