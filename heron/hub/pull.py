@@ -59,10 +59,8 @@ def pull(name: Name, revision: str | None = None, cache: str | Path | None = Non
     if remote.offline():
         if found := disk.find(name, folder, revision):
             return found
-        at = f" at revision {revision}" if revision else ""
-        raise HubError(
-            f"{name}{at} is not in the cache ({folder}), and HF_HUB_OFFLINE forbids to pull it; `heron list` shows what is there"
-        )
+        at, why = f" at revision {revision}" if revision else "", "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids to pull it"
+        raise HubError(f"{name}{at} is not in the cache ({folder}), and {why}; `heron list` shows what is there")
     commit, files = remote.listing(name.repository, revision, watch.say)
     choice = choose(files, name.quantization, name.repository)
     wanted = [files[path] for path in choice.files]
@@ -71,9 +69,7 @@ def pull(name: Name, revision: str | None = None, cache: str | Path | None = Non
         raise HubError(f"there is no home directory here, so that {folder} is nowhere; name a folder for models with HF_HOME")
     try:
         (repository / "blobs").mkdir(parents=True, exist_ok=True)
-        missing = [
-            file for file in {file.checksum: file for file in wanted}.values() if not (repository / "blobs" / file.checksum).exists()
-        ]
+        missing = [file for file in {file.checksum: file for file in wanted}.values() if not _whole(repository / "blobs", file)]
         _check_space(repository, missing)
         if missing:
             watch.start(len(missing), sum(file.size for file in missing))
@@ -90,6 +86,12 @@ def pull(name: Name, revision: str | None = None, cache: str | Path | None = Non
     if found is None:
         raise HubError(f"{name}: its files went away as they were pulled; is another program cleaning {folder}?")
     return found
+
+
+def _whole(blobs: Path, file: RemoteFile) -> bool:
+    """Whether its bytes are here; some may be lost of those that a power cut found unwritten."""
+    blob = blobs / file.checksum
+    return blob.exists() and blob.stat().st_size == file.size
 
 
 def _check_space(repository: Path, missing: Iterable[RemoteFile]) -> None:
@@ -112,10 +114,10 @@ def _fetch(file: RemoteFile, repository: str, commit: str, cache: Path, watch: W
     locks = disk.locks_folder(cache, repository)
     locks.mkdir(parents=True, exist_ok=True)
     waited = False
-    while not blob.exists():
+    while not _whole(blob.parent, file):
         try:
             with WeakFileLock(locks / f"{file.checksum}.lock", timeout=1.0):
-                if not blob.exists():
+                if not _whole(blob.parent, file):
                     _download(file, repository, commit, blob, watch)
                     return
         except Timeout:

@@ -43,8 +43,8 @@ def endpoint() -> str:
 
 
 def offline() -> bool:
-    """Whether ``HF_HUB_OFFLINE`` asks for no network."""
-    return (os.environ.get("HF_HUB_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
+    """Whether ``HF_HUB_OFFLINE`` asks for no network, or ``TRANSFORMERS_OFFLINE``, as huggingface_hub reads them."""
+    return (os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def listing(repository: str, revision: str | None, say: Callable[[str], None]) -> tuple[str, dict[str, RemoteFile]]:

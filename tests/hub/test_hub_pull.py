@@ -329,6 +329,14 @@ def test_two_pulls_at_once_are_one_download(hub: FakeHub, cache: Path, name: Nam
     assert len(hub.asked) == 1
 
 
+def test_a_file_that_lost_its_end_comes_again(hub: FakeHub, cache: Path, name: Name) -> None:
+    """What other programs fetch is not always written out when the power is cut."""
+    path = pull(name)
+    with path.open("r+b") as file:
+        file.truncate(1000)
+    assert pull(name).read_bytes() == ONE["tiny-Q4_K_M.gguf"] and len(hub.asked) == 2
+
+
 def test_split_files_come_together(hub: FakeHub, cache: Path) -> None:
     parts = {f"Q4_K_M/big-Q4_K_M-0000{n}-of-00003.gguf": bytes([n]) * 3000 for n in (1, 2, 3)}
     hub.repositories["org/split"] = parts | {"big-Q8_0.gguf": b"8" * 3000}
@@ -343,10 +351,12 @@ def test_a_name_is_taken_from_the_cache_without_the_hub(hub: FakeHub, cache: Pat
     path = pull(name)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert locate("org/tiny-GGUF") == locate("org/tiny-GGUF:q4_k_m") == path
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert pull(name) == path
-    with pytest.raises(HubError, match=r"org/tiny-GGUF:Q8_0 is not in the cache .*HF_HUB_OFFLINE"):
-        locate("org/tiny-GGUF:Q8_0")
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        with monkeypatch.context() as context:
+            context.setenv(variable, "1")
+            assert pull(name) == path
+            with pytest.raises(HubError, match=rf"org/tiny-GGUF:Q8_0 is not in the cache .*{variable}"):
+                locate("org/tiny-GGUF:Q8_0")
 
 
 @pytest.mark.parametrize("path", ["../../evil.gguf", "/etc/evil.gguf", "a\\b.gguf", "c:evil.gguf"])
