@@ -25,7 +25,7 @@ def answer(
     counted: bool,
     hide_reasoning: bool = False,
 ) -> None:
-    """Print the answer to ``text`` as it comes; Ctrl-C ends it. ``note`` prints what is no part of it.
+    """Print the answer to ``text`` as it comes, and its line's end whatever ends it. ``note`` prints what is no part of it.
 
     ``counted`` says that so many tokens as ``params.max_tokens`` were asked for: an answer for which there is no room is an error
     then. Raises RequestError when the prompt does not fit in the context.
@@ -36,16 +36,14 @@ def answer(
     messages: list[Message] = [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": text}]
     prompt: Prompt = text if raw else messages
     splitter = Splitter(None) if raw else model.splitter(model.encode(prompt), params.constraint is not None)
-    printed, count, finished = _Printed(hide_reasoning), 0, True
+    pieces, printed, count = model.generate(prompt, params, stream=True), _Printed(hide_reasoning), 0
     try:
-        for count, piece in enumerate(model.generate(prompt, params, stream=True), 1):  # noqa: B007
+        for count, piece in enumerate(pieces, 1):  # noqa: B007
             printed.take(splitter.push(piece.text))
-    except KeyboardInterrupt:
-        finished = False
-    printed.take(splitter.finish())
-    printed.end()
-    if finished:
-        _tell_end(model, params.max_tokens, count, "reasoning" if splitter.reasoning else "answer", note, counted)
+    finally:  # Ctrl-C too
+        printed.take(splitter.finish())
+        printed.end()
+    _tell_end(model, params.max_tokens, count, "reasoning" if splitter.reasoning else "answer", note, counted)
 
 
 def _tell_end(model: Model, asked: int | None, count: int, what: str, note: Callable[[str], None], counted: bool) -> None:

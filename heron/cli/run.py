@@ -39,7 +39,7 @@ def run(
     """Answer a prompt, or talk, with a model.
 
     The answer goes to stdout, everything else to stderr; what a model thinks before it answers is dim, and shown in a terminal alone.
-    Ctrl-C ends an answer. Without a prompt it is heron chat.
+    Ctrl-C ends an answer, with status 130. Without a prompt it is heron chat.
 
     \b
     heron run                                      talk with the pocket model
