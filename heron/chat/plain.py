@@ -32,7 +32,7 @@ def talk(
         if text in LEAVE:
             return
         if typed and command_of(text):
-            note("commands need a terminal whose cursor moves, which TERM=dumb says that this is not; /bye leaves")
+            note("commands need a terminal whose cursor moves, in and out; /bye leaves")
         elif text:
             _answer(conversation, params, text, note, done, typed)
 
