@@ -37,8 +37,8 @@ def save(conversation: Conversation, path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def load(path: Path) -> tuple[list[Message], str | None]:
-    """The messages of a file, and the system message: what `save` has written, or messages as OpenAI's API takes them.
+def load(path: Path) -> tuple[list[Message], str | None, bool]:
+    """The messages of a file, the system message, and whether `save` has written it: else it holds messages as OpenAI's API takes them.
 
     Raises RequestError, saying what is wrong with it, and OSError.
     """
@@ -59,7 +59,7 @@ def load(path: Path) -> tuple[list[Message], str | None]:
     messages = [_message(path, at, message) for at, message in enumerate(given)]
     if messages and messages[0]["role"] == "system":
         system = messages.pop(0)["content"]
-    return messages, None if system is None else whole(system)
+    return messages, None if system is None else whole(system), "format" in found
 
 
 def _message(path: Path, at: int, message: Any) -> Message:

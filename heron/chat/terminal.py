@@ -198,9 +198,10 @@ class Terminal:
 
     def load(self, path: Path) -> None:
         """Go on with a conversation of a file. Raises RequestError and OSError."""
-        messages, system = store.load(path)
+        messages, system, ours = store.load(path)
         self.conversation.replace(messages, system)
-        self.owned.add(path)
+        if ours:
+            self.owned.add(path)
         self.say(f"loaded {path.name}: {self.counted()}")
         for message in messages[-2:]:
             self._print()

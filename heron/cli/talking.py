@@ -69,7 +69,7 @@ def _in_pipe(conversation: Conversation, params: SamplingParams, first: str | No
             note(meter.stats(turn.timings, turn.generated))
 
     if saved is not None:
-        conversation.replace(*store.load(saved))
+        conversation.replace(*store.load(saved)[:2])
     if not conversation.templated:
         note("this model has no chat template; its text is continued as with --raw")
     if conversation.raw and conversation.system:
