@@ -59,13 +59,16 @@ class Conversation:
         splitter = Splitter(None) if self.raw else self.model.splitter(ids, params.constraint is not None)
         return Turn(self.engine, question, ids, params, splitter, continues=self.raw)
 
-    def keep(self, turn: Turn) -> None:
-        """A turn that has ended, as a part of the conversation."""
+    def keep(self, turn: Turn) -> bool:
+        """A turn that has ended, as a part of the conversation; whether it is one. Without an answer it is not: templates refuse that."""
         answer: Message = {"role": "assistant", "content": turn.said(reasoning=False)}
+        if not answer["content"].strip():
+            return False
         if thought := turn.said(reasoning=True):
             answer["reasoning_content"] = thought
         self.messages += [turn.question, answer]
         self.used = turn.tokens
+        return True
 
     def undo(self) -> str | None:
         """Take the last turn back. Returns its question; None where there is none."""
@@ -170,11 +173,6 @@ class Turn:
     @property
     def timings(self) -> Timings:
         return self._request.timings
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything was said."""
-        return bool(self._parts)
 
     @property
     def interrupted(self) -> bool:

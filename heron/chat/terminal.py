@@ -117,23 +117,17 @@ class Terminal:
         """Show the answer and keep it; what goes wrong is shown. Returns whether there was one."""
         self._print()
         try:
-            turn = self._shown(text, params)
+            turn, kept = self._shown(text, params)
         except _FAILURES as error:
             self._fail(error)
             return False
-        if turn is None:
-            self.say("stopped")
-            return False
         self._speed = meter.speed(turn.timings)
-        self._remark(turn)
+        self._remark(turn, kept)
         self._print()
-        return True
+        return kept
 
-    def _shown(self, text: str, params: SamplingParams) -> Turn | None:
-        """Have it answered, and keep the answer. Ctrl-C stops it; once more, and what it computes is not waited for.
-
-        None: it was stopped before anything was said.
-        """
+    def _shown(self, text: str, params: SamplingParams) -> tuple[Turn, bool]:
+        """Have it answered, and keep the answer, if there is one. Ctrl-C stops it; once more, and what it computes is not waited for."""
         view = View(self._console, self.size, self._looks.markdown, self._looks.hide_reasoning)
         with quiet(view.again) as interrupts:
             turn = self.conversation.ask(text, params)
@@ -147,23 +141,22 @@ class Terminal:
             finally:
                 turn.stop()
                 view.end()
-            if interrupts.count and not turn.begun:
-                return None
-            self.conversation.keep(turn)
-        return turn
+            return turn, self.conversation.keep(turn)
 
-    def _remark(self, turn: Turn) -> None:
+    def _remark(self, turn: Turn, kept: bool) -> None:
         """What is to be said of an answer, beside it."""
-        used, room = self.conversation.used, self.conversation.room
+        used, room = turn.tokens, self.conversation.room
         if turn.interrupted:
             self.say("stopped")
+        elif not kept and not turn.cut:
+            self.say("the model gave no answer")
         elif turn.cut and used < room:
             self.say(f"cut after {turn.generated} tokens; /set max_tokens none allows what the context holds")
-        elif turn.cut and self.conversation.raw:
+        elif turn.cut and (self.conversation.raw or not kept):
             self.say(f"cut after {turn.generated} tokens: the context of {room:,} is full")
         if self.stats:
             self.say(meter.stats(turn.timings, turn.generated))
-        if not self.conversation.raw and meter.level(used, room) == "full":
+        if kept and not self.conversation.raw and meter.level(used, room) == "full":
             full = "full" if used >= room else "nearly full"
             self.say(f"the context is {full}: {self.counted()}; /drop forgets the oldest turn, /clear all", "yellow")
 

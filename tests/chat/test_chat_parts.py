@@ -156,19 +156,35 @@ def test_thinking_is_switched(fresh: Conversation, capsys: pytest.CaptureFixture
     monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate(THINKS))
     for wish, reasons in (("", True), ("thinking off", False), ("thinking", False), ("thinking auto", True)):
         commands.run(terminal, "set", wish)
-        assert terminal.answer("Hi", terminal.params)
-        assert ("reasoning_content" in fresh.messages[-1]) is reasons
-    assert "thinking is off" in capsys.readouterr().out
+        capsys.readouterr()
+        assert terminal.answer("Hi", terminal.params) is not reasons
+        assert ("│" in capsys.readouterr().out) is reasons
     commands.run(terminal, "set", "thinking off")
+    assert "thinking is off" in capsys.readouterr().out
     monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate("{{ messages[-1].content }}"))  # as of another model
     assert terminal.answer("Hi", terminal.params)
     fresh.thinking = ""
 
 
+def test_without_an_answer_there_is_no_turn(
+    fresh: Conversation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was cut while the model was thinking: there are templates that refuse an empty answer, and all that comes after it."""
+    monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate(THINKS))
+    terminal = Terminal(fresh, SamplingParams(temperature=0, max_tokens=2), Looks(), _no_opener, list)
+    monkeypatch.setattr(fresh, "messages", before := [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
+    terminal._line("A question")
+    assert fresh.messages == before and terminal.draft == "A question"
+    assert "cut after 2 tokens" in capsys.readouterr().out
+
+
 class Slow:
     """A turn whose model has not begun when Ctrl-C is pressed, twice."""
 
-    over = begun = False
+    over, interrupted, tokens, timings = False, True, 0, Timings()
+
+    def said(self, reasoning: bool) -> str:
+        return ""
 
     def wait(self, seconds: float) -> list[Any]:
         os.kill(os.getpid(), signal.SIGINT)
