@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from heron.errors import HubError
 from heron.hub.choose import SAFETENSORS, Choice, choices, choose, select
@@ -161,7 +161,7 @@ def _nameless(folder: Path) -> dict[Path, os.stat_result]:
 
 
 def _models(folder: Path) -> list[Cached]:
-    """The models of one repository."""
+    """The models of one repository, and what a cut pull left of it."""
     repository = folder.name.removeprefix("models--").replace("--", "/", 1)
     found: dict[str, list[tuple[Path, Choice]]] = {}
     for snapshot in _snapshots(folder):
@@ -170,16 +170,23 @@ def _models(folder: Path) -> list[Cached]:
     often = Counter(there[0][1].quantization for there in found.values())
     made = []
     for entry, there in found.items():
-        snapshot, choice = there[0]
-        stats = {stat.st_ino: stat for at, each in there for stat in (at.joinpath(file).stat() for file in each.files)}.values()
-        called = choice.quantization if often[choice.quantization] == 1 else PurePosixPath(entry).stem
-        files = tuple(dict.fromkeys(file for _, each in there for file in each.files))
-        name = Name(repository, called if entry else SAFETENSORS if len(found) > 1 else None)
-        used = max(stat.st_atime for stat in stats)
-        made.append(Cached(name, snapshot, Choice(files, entry, choice.quantization), sum(stat.st_size for stat in stats), used))
+        quantization = there[0][1].quantization
+        called = quantization if often[quantization] == 1 else entry.removesuffix(".gguf")
+        if not entry:
+            called = SAFETENSORS if len(found) > 1 else None
+        made.append(_in_revisions(Name(repository, called), there))
     if cut := _nameless(folder).values():
         made.append(Cached(Name(repository), None, Choice((), ""), sum(stat.st_size for stat in cut), max(stat.st_mtime for stat in cut)))
     return made
+
+
+def _in_revisions(name: Name, there: list[tuple[Path, Choice]]) -> Cached:
+    """A model that is in some snapshots, the one to run first: its files in any of them, and their bytes, each counted once."""
+    snapshot, choice = there[0]
+    stats = {stat.st_ino: stat for at, each in there for stat in (at.joinpath(file).stat() for file in each.files)}.values()
+    files = tuple(dict.fromkeys(file for _, each in there for file in each.files))
+    size, used = sum(stat.st_size for stat in stats), max(stat.st_atime for stat in stats)
+    return Cached(name, snapshot, Choice(files, choice.entry, choice.quantization), size, used)
 
 
 def _snapshots(folder: Path, revision: str | None = None) -> list[Path]:

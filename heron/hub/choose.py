@@ -95,7 +95,8 @@ def select(paths: Iterable[str], wanted: str | None) -> list[Choice]:
     found = choices(paths)
     if wanted is None:
         return [each for each in found if each.quantization == found[0].quantization]
-    return [each for each in found if wanted.lower() in _names(each)]
+    exact = [each for each in found if each.entry.lower() in (wanted.lower(), f"{wanted.lower()}.gguf")]
+    return exact or [each for each in found if wanted.lower() in _names(each)]
 
 
 @dataclass(frozen=True)
@@ -107,17 +108,12 @@ class _Group:
 
 
 def _names(choice: Choice) -> set[str]:
-    """What a model may be called behind the colon, in lower case."""
+    """What a model may be called behind the colon, beside its path, in lower case."""
     if not choice.entry:
         return {SAFETENSORS}
     file = PurePosixPath(choice.entry).name.lower()
-    return {
-        (choice.quantization or "").lower(),
-        choice.entry.lower(),
-        file,
-        file.removesuffix(".gguf"),
-        _SHARD.sub("", file.removesuffix(".gguf")),
-    }
+    stem = file.removesuffix(".gguf")
+    return {(choice.quantization or "").lower(), file, stem, _SHARD.sub("", stem)}
 
 
 def _groups(paths: Iterable[str]) -> list[_Group]:
