@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -298,6 +299,13 @@ def test_libraries_that_are_here_and_broken_are_told(tmp_path: Path, monkeypatch
     check = found(software.libraries)
     told = "jinja2 cannot be loaded: ImportError: libjinja.so.1: cannot open shared object file; run: pip install --force-reinstall jinja2"
     assert check.problems == [told]
+
+
+def test_libraries_that_end_the_process_are_found_among_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one.py").touch()
+    (tmp_path / "two.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert software._broken(["one", "two"]) == {"two": f"it was ended by signal {signal.SIGILL:d}"}
 
 
 def test_the_cache_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,11 +90,17 @@ def libraries(check: Check) -> None:
             needed |= {wanted.name} - {"torch"}
     here = sorted(name for name in needed if _version(name))
     check.problems += [f"{name} is missing; run: pip install {name}" for name in sorted(needed - set(here))]
+    broken = _broken(here).items()
+    check.problems += [f"{name} cannot be loaded: {why}; run: pip install --force-reinstall {name}" for name, why in broken]
+
+
+def _broken(names: list[str]) -> dict[str, str]:
+    """Which libraries do not load, and why. One may end the process, as code for another CPU does: then each gets one of its own."""
     try:
-        failing = apart("heron.cli.checks.software", "unloadable", here)
+        failing: dict[str, str] = apart("heron.cli.checks.software", "unloadable", names)
+        return failing
     except Died as error:
-        failing = {" or ".join(here): str(error)}
-    check.problems += [f"{name} cannot be loaded: {why}; run: pip install --force-reinstall {name}" for name, why in failing.items()]
+        return {names[0]: str(error)} if len(names) == 1 else {name: why for each in names for name, why in _broken([each]).items()}
 
 
 def unloadable(names: list[str]) -> dict[str, str]:
@@ -102,7 +108,7 @@ def unloadable(names: list[str]) -> dict[str, str]:
     failing = {}
     for name in names:
         try:
-            import_module(name)
+            import_module(name.replace("-", "_"))
         except Exception as error:
             failing[name] = f"{type(error).__name__}: {error}"
     return failing
