@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from markdown_it.tree import SyntaxTreeNode
 from rich.console import Console
-from rich.syntax import Syntax
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.text import Text
 
 from heron.chat.blocks import parser
@@ -15,8 +16,26 @@ from heron.chat.table import table
 
 _PARSER = parser()
 
-#: Colours of the terminal's own palette, readable on light and on dark.
-_THEME = "ansi_dark"
+#: Colours of the terminal's own palette, those of them that can be read on light and on dark, by what Pygments calls parts of code.
+_COLOURS = {
+    "Comment": "dim",
+    "Comment.Preproc": "cyan",
+    "Keyword": "magenta",
+    "Keyword.Type": "cyan",
+    "Operator.Word": "magenta",
+    "Name.Builtin": "cyan",
+    "Name.Function": "bold",
+    "Name.Class": "bold",
+    "Name.Tag": "magenta",
+    "Name.Attribute": "cyan",
+    "Name.Decorator": "cyan",
+    "Literal.String": "green",
+    "Literal.Number": "cyan",
+    "Generic.Heading": "bold",
+    "Generic.Deleted": "red",
+    "Generic.Inserted": "green",
+}
+_THEME = ANSISyntaxTheme({tuple(name.split(".")): Style.parse(style) for name, style in _COLOURS.items()})
 
 #: Columns that what is nested deeply still has.
 _NARROWEST = 16
@@ -89,7 +108,7 @@ def _quotation(node: SyntaxTreeNode, width: int) -> list[Text]:
 def _code(node: SyntaxTreeNode, width: int) -> list[Text]:
     """Not wrapped, so that what is copied is the code."""
     language = (node.info.split() or [""])[0]
-    code = Syntax("", language or "text", theme=_THEME, background_color="default").highlight(node.content)
+    code = Syntax("", language or "text", theme=_THEME).highlight(node.content)
     code.rstrip()
     wide = min(width, _FRAME)
     title = f"── {language} " if language else ""

@@ -93,6 +93,14 @@ def test_colours_are_left_out_and_weights_stay_without_colour(monkeypatch: pytes
     assert bullet == ["\x1b[36m • \x1b[0m\x1b[1mx\x1b[0m y"]
 
 
+def test_code_is_coloured_for_light_and_dark() -> None:
+    """The palette's own colours, none of the bright ones, no background."""
+    found = shown("```python\ndef f(x): return 'a'  # why\n```", color_system="truecolor", force_terminal=True)[1]
+    assert "\x1b[35mdef\x1b[0m \x1b[1mf\x1b[0m(x): " in found and "\x1b[2m# why\x1b[0m" in found
+    codes = {code for each in re.findall(r"\x1b\[([\d;]*)m", found) for code in each.split(";")}
+    assert codes <= {"0", "1", "2", "31", "32", "35", "36"}
+
+
 def test_what_separates_lines_elsewhere_does_not_move_blocks() -> None:
     text = "a\x0bb\u2028c\u2029d\n\n```\nx\n```\n\nend"
     assert text[first_block(text) :].startswith("```\nx")
