@@ -180,8 +180,8 @@ def serve(
         if log_format == "plain":
             print(banner(state, url), flush=True)
 
-    foretold = None if one and not max_memory else Options(**{name: how[name] for name in Options.__dataclass_fields__ if name in how})
+    options = Options(**{name: how[name] for name in Options.__dataclass_fields__ if name in how})
     where = Where(*(how[name] for name in ("backend", "device", "gpu", "gpu_layers", "cuda_device_id")))
-    room = Room(max_models, int(max_memory * 2**30), max_seqs, Sizes(how["ctx_size"], kv_cache_size), where, foretold)
+    room = Room(max_models, int(max_memory * 2**30), max_seqs, Sizes(how["ctx_size"], kv_cache_size), where, options)
     state = ServerState(settings, Pool(catalog, load, room, keep_alive=stays, queue=max_queue))
     running.serve(state, sockets, ready)

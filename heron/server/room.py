@@ -107,7 +107,7 @@ class Room:
         self._before = resident_bytes()
 
     def foretell(self, entry: Entry) -> Need | None:
-        """What it will take; None where nobody knows. For a thread.
+        """What it will take; None where nobody knows, or it matters to nobody: of the one model of a server. For a thread.
 
         Raises what opening it raises, and NoRoom for one that could not be here if those that are here went.
         """
@@ -122,7 +122,7 @@ class Room:
             less = "--ctx-size" if self.asked != Sizes() else "quantization"
             takes = f"it takes {need.smallest / 2**30:.2f} GiB with its cache, and {allowed} {most / 2**30:.2f}"
             raise NoRoom(f"{takes}; a smaller {less} takes less, and with --no-repack its weights stay in the file")
-        return need
+        return None if entry.pinned and not self.max_memory else need
 
     def context(self, model: Model) -> int:
         """Tokens that a request may have if the model were here alone now. For a thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -107,6 +108,17 @@ def test_what_could_not_be_here_alone_is_refused(machine: Machine) -> None:
         room(max_memory=1 << 20).foretell(MODEL)
     with pytest.raises(NoRoom, match="a smaller --ctx-size takes less"):
         room(max_memory=1 << 20, asked=Sizes(ctx_size=100)).foretell(MODEL)
+
+
+def test_the_one_model_of_a_server_is_as_large_as_its_engine_makes_it(machine: Machine) -> None:
+    """But refused where it could not be here: the system would end the server in the midst of loading it."""
+    only = replace(MODEL, pinned=True)
+    space = room(asked=Sizes(2048))  # more than its own
+    assert space.foretell(only) is None and space.sizes(None, ()) == Sizes(2048)
+    assert room(max_memory=1 << 40).foretell(only) is not None
+    machine.free = 1 << 20
+    with pytest.raises(NoRoom, match=r"there would be 0\.00"):
+        space.foretell(only)
 
 
 def test_what_a_context_will_be(machine: Machine) -> None:
