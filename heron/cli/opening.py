@@ -56,7 +56,7 @@ def locate(model: str | None) -> Path:
         raise
     if found is None:
         raise CheckpointError(
-            f"there is no model at {model!r}{nearest(model)}; give a GGUF file, a folder with config.json and safetensors, or a name: "
-            "ORG/NAME, or one that `heron list --aliases` shows"
+            f"there is no model at {model!r}{nearest(model)}; "
+            "give a GGUF file, a folder with config.json and safetensors, or a name: ORG/NAME, or one that `heron list --aliases` shows"
         )
     return found
