@@ -50,7 +50,7 @@ class Entry:
             key_bindings=_keys(),
             multiline=True,
             prompt_continuation=lambda width, line, wraps: [("class:hint", "  ")],
-            placeholder=[("class:hint", "ask anything; /help lists commands")],
+            placeholder=lambda: [] if get_app().is_done else [("class:hint", "ask anything; /help lists commands")],
             bottom_toolbar=toolbar,
             style=_STYLE,
             include_default_pygments_style=False,

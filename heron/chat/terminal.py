@@ -22,7 +22,7 @@ from heron.chat.looks import Looks
 from heron.chat.view import View
 from heron.engine.model import Model
 from heron.engine.sampling import SamplingParams
-from heron.errors import HeronError, RequestError
+from heron.errors import HeronError, RequestError, TemplateError
 from heron.text.reasoning import Part
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class Terminal:
             turn, kept = self._shown(text, params)
         except _FAILURES as error:
             self._fail(error)
+            if isinstance(error, TemplateError) and self.conversation.system:
+                self.say("there is a system message, which some templates refuse; /system clear takes it away")
             return False
         self._speed = meter.speed(turn.timings)
         self._remark(turn, kept)

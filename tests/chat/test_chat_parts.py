@@ -178,6 +178,18 @@ def test_without_an_answer_there_is_no_turn(
     assert "cut after 2 tokens" in capsys.readouterr().out
 
 
+def test_a_template_that_refuses_a_system_message(
+    fresh: Conversation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ messages[-1].content }}"
+    monkeypatch.setitem(fresh.model.__dict__, "template", ChatTemplate(refuses))
+    terminal = Terminal(fresh, SamplingParams(temperature=0, max_tokens=2), Looks(), _no_opener, list)
+    commands.run(terminal, "system", "Be brief.")
+    terminal._line("A question")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "System role not supported" in said and "/system clear takes it away" in said and terminal.draft == "A question"
+
+
 class Slow:
     """A turn whose model has not begun when Ctrl-C is pressed, twice."""
 
