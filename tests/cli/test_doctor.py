@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -325,6 +326,16 @@ def test_the_cache_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "file").touch()
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     assert "not writable" in found(use.models).warnings[0]
+
+
+def test_variables_that_the_page_lists_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for those that only terminals heed."""
+    rows = (ROOT / "docs/configuration.md").read_text().partition("## Other variables")[2].splitlines()
+    listed = {name for row in rows if row.startswith("| `") for name in re.findall(r"`([A-Z_]{4,})", row.split("|")[1])}
+    listed -= {"TERM", "NO_COLOR", "VISUAL", "EDITOR"}
+    for name in listed:
+        monkeypatch.setenv(name, "1")
+    assert len(listed) > 12 and sorted(listed - set(found(use.variables).facts)) == []
 
 
 def test_settings_are_told_and_an_open_server_warned_of() -> None:

@@ -23,8 +23,9 @@ from heron.hub import cache
 LITTLE_DISK = 5 << 30
 
 #: Beginnings of the names of variables that bear on Heron, and others that do.
-_PREFIXES = ("HERON_", "HF_", "HUGGINGFACE_HUB_", "CUDA_", "TRITON_", "PYTORCH_")
-_OTHERS = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "OMP_NUM_THREADS", "LD_PRELOAD", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+_PREFIXES = ("HERON_", "HF_", "HUGGINGFACE_HUB_", "HUGGING_FACE_HUB_", "CUDA_", "TRITON_", "PYTORCH_")
+_OTHERS = {"TRANSFORMERS_OFFLINE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "OMP_NUM_THREADS"}
+_OTHERS |= {"LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -73,7 +74,7 @@ def settings(check: Check, config: Config | str) -> None:
 
 def variables(check: Check) -> None:
     """Variables that bear on Heron; of those whose value may be a secret, that they are set."""
-    found = {name: value for name, value in sorted(os.environ.items()) if value and (name.startswith(_PREFIXES) or name in _OTHERS)}
+    found = {name: value for name, value in sorted(os.environ.items()) if value and (name.startswith(_PREFIXES) or name.upper() in _OTHERS)}
     check.facts = {name: value if name in SHOWN else "set" for name, value in found.items()}
     check.says = [f"{name}={value}" if name in SHOWN else f"{name} is set" for name, value in found.items()] or [
         "nothing that bears on Heron"
