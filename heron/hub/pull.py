@@ -219,6 +219,6 @@ def _link(blob: Path, name: Path) -> None:
 
 
 def _write_reference(path: Path, commit: str) -> None:
-    if path.name != commit:
+    if path.name != commit and not (path.is_file() and path.read_text(encoding="utf-8") == commit):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(commit, encoding="utf-8")

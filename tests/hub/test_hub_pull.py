@@ -337,6 +337,19 @@ def test_a_file_that_lost_its_end_comes_again(hub: FakeHub, cache: Path, name: N
     assert pull(name).read_bytes() == ONE["tiny-Q4_K_M.gguf"] and len(hub.asked) == 2
 
 
+def test_a_cache_that_is_only_read_gives_what_it_has(hub: FakeHub, cache: Path, name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pull(name)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(os, "utime", refused)
+    assert pull(name) == locate(str(name)) == path
+    with pytest.raises(HubError, match=r"cannot be written: Read-only file system; name another cache with HF_HOME"):
+        pull(name, revision="v2")
+
+
 def test_split_files_come_together(hub: FakeHub, cache: Path) -> None:
     parts = {f"Q4_K_M/big-Q4_K_M-0000{n}-of-00003.gguf": bytes([n]) * 3000 for n in (1, 2, 3)}
     hub.repositories["org/split"] = parts | {"big-Q8_0.gguf": b"8" * 3000}
