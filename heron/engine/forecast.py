@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from heron.backends.base import Executable, Memory, Options
+from heron.backends.choose import Where, device_of
 from heron.backends.fit import fit
 from heron.backends.reference.state import state_groups
 from heron.compiled import core
 from heron.engine.budget import Budget
 from heron.engine.cache import units_for
-from heron.engine.memory import resident_bytes
+from heron.engine.memory import available_bytes, resident_bytes, swap_bytes
 from heron.engine.model import PREFILL_CHUNK
+from heron.errors import NoRoom
 from heron.graph.graph import Model, Weight
 from heron.graph.passes.weigh import Held, by_part, read_per_token
 
@@ -93,16 +95,31 @@ BACKENDS = ("native", "reference")
 
 def forecast(model: Model, options: Options, sequences: int = 1, backend: str | None = None) -> Forecast:
     """For a backend of ``BACKENDS``: by default the native one, or where its core is not compiled the reference, which decodes to f32."""
-    held: Held = _decoded
-    taken = 0
-    if backend == "native" or (backend is None and core is not None):
+    held, taken = _held(options, backend), 0
+    if held is not _decoded:
         from heron.backends.native import forecast as native
 
-        held, taken = native.held(options), native.buffers(model, options, max(PREFILL_CHUNK, sequences), sequences, sequences)
+        taken = native.buffers(model, options, max(PREFILL_CHUNK, sequences), sequences, sequences)
     generates = "forward" in model.entries
     read = read_per_token(model, lambda weight, matrix: held(weight, matrix) or weight.tensor.nbytes) if generates else 0
     multiplied = read_per_token(model, lambda weight, matrix: weight.tensor.size) if generates else 0
     return Forecast(model, options, by_part(model, held), taken, read, multiplied)
+
+
+def must_fit(model: Model, where: Where, options: Options) -> None:
+    """Before weights are loaded for the CPU. Raises NoRoom for more than the machine has memory for, swapping included: the system would
+    end the program. Of a GPU's memory whoever puts a model there asks (heron/backends/choose.py).
+    """
+    if where.backend not in ("auto", *BACKENDS) or where.gpu_layers or device_of(where) != "cpu":
+        return
+    held = _held(options, None if where.backend == "auto" else where.backend)
+    need, have = sum(by_part(model, held).values()), available_bytes() + swap_bytes()
+    if need > have:
+        less = ", and with --no-repack they stay in the file" if options.repack and held is not _decoded else ""
+        raise NoRoom(
+            f"the weights take {need / 2**30:.1f} GiB and {have / 2**30:.1f} are free; a smaller quantization takes less{less} "
+            "(heron plan tells what fits here)"
+        )
 
 
 def log_memory(executable: Executable, backend: str, model: Model, options: Options, units: Mapping[str, int], sequences: int) -> None:
@@ -113,6 +130,15 @@ def log_memory(executable: Executable, backend: str, model: Model, options: Opti
     cache = sum(units[group.name] * group.unit_bytes for group in executable.state_groups)
     fields = {"weights_planned": sum(told.weights.values()), "weights": held["weights"], "cache_planned": cache, "cache": held["state"]}
     logger.info("memory in bytes", extra={"fields": fields | {"buffers_planned": told.buffers, "resident": resident_bytes()}})
+
+
+def _held(options: Options, backend: str | None) -> Held:
+    """What a backend of ``BACKENDS`` keeps of a weight; None is the native one where its core is compiled."""
+    if backend == "reference" or (backend is None and core is None):
+        return _decoded
+    from heron.backends.native import forecast as native
+
+    return native.held(options)
 
 
 def _decoded(weight: Weight, matrix: bool) -> int:

@@ -16,15 +16,27 @@ from heron.engine.control_group import allowed
 def available_bytes() -> int:
     """Bytes that can be used without swapping: the least of what the system and the process's control groups say."""
     found = []
-    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024)
-    if math.isfinite(free := allowed().free):
-        found.append(int(free))
+    if (free := _meminfo("MemAvailable")) is not None:
+        found.append(free)
+    if math.isfinite(left := allowed().free):
+        found.append(int(left))
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if not found:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
     return max(0, min(found, default=4 << 30))
+
+
+def swap_bytes() -> int:
+    """Bytes that can be swapped out; none are counted on where a control group limits the memory."""
+    return 0 if math.isfinite(allowed().free) else _meminfo("SwapFree") or 0
+
+
+def _meminfo(name: str) -> int | None:
+    """What the system says of its memory, in bytes; None where it does not."""
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) * 1024
+    return None
 
 
 @dataclass(frozen=True)

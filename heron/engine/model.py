@@ -51,11 +51,14 @@ class Model:
         ctx_size: int,
         rewrite: Callable[[GraphModel], GraphModel] | None = None,
     ) -> None:
+        from heron.engine.forecast import must_fit  # which foretells what is read of this file
+
         begin = time.perf_counter()
         self.checkpoint, self.options = checkpoint, options
         self.graph_model = build_model(checkpoint)
         if rewrite is not None:
             self.graph_model = rewrite(self.graph_model)
+        must_fit(self.graph_model, where, options)
         ready = make_ready(self.graph_model, where, options)
         self.where, self.backend, self.device, self.executable = where, ready.backend, ready.device, ready.executable
         try:

@@ -10,10 +10,11 @@ from tiny_gguf import write_tiny
 from tiny_models import make
 
 import heron
-from heron.engine import memory
+from heron.backends import native
+from heron.engine import forecast, memory
 from heron.engine.engine import Engine
 from heron.engine.model import Model
-from heron.errors import RequestError
+from heron.errors import NoRoom, RequestError
 
 HOW: dict[str, Any] = {"max_tokens": 60, "ignore_eos": True, "temperature": 0}
 
@@ -86,3 +87,25 @@ def test_learned_positions_are_a_limit(tmp_path: Path) -> None:
     path = write_tiny(make("gpt2", tmp_path).folder)
     with pytest.raises(RequestError, match="ctx_size 65 is more than this model has positions for, 64"):
         heron.load(path, ctx_size=65)
+
+
+def test_weights_that_memory_does_not_hold(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the context: the system would end the program while they are loaded."""
+    path = model.checkpoint.path
+    monkeypatch.setattr(forecast, "available_bytes", lambda: 40_000)
+    monkeypatch.setattr(forecast, "swap_bytes", lambda: 0)
+    with pytest.raises(NoRoom, match=r"^the weights take .* GiB and .* are free; a smaller quantization takes less"):
+        heron.load(path, threads=1, ctx_size=128)
+    monkeypatch.setattr(forecast, "swap_bytes", lambda: 1 << 30)
+    assert heron.load(path, threads=1, ctx_size=128).generate([5], **HOW).tokens == model.generate([5], **HOW).tokens
+
+
+@pytest.mark.skipif(not native.available(), reason="the core is not compiled")
+def test_weights_that_stay_in_the_file_need_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_tiny(make("llama3", tmp_path).folder)
+    held = sum(tensor.nbytes for tensor in heron.Checkpoint(path).tensors.values())
+    monkeypatch.setattr(forecast, "available_bytes", lambda: held // 4)
+    monkeypatch.setattr(forecast, "swap_bytes", lambda: 0)
+    with pytest.raises(NoRoom, match="--no-repack"):
+        heron.load(path, backend="native", threads=1)
+    assert len(heron.load(path, backend="native", threads=1, repack=False).generate([5], **HOW).tokens) == 60
