@@ -200,3 +200,16 @@ def test_a_long_answer_does_not_take_the_reader_along(page: Page, fake: Fake) ->
     assert page.locator(".thread").evaluate("element => element.scrollTop") == before
     page.locator(".to-end").click()
     expect(page.get_by_text("Later 59")).to_be_in_viewport()
+
+
+def test_formulas_and_writing_from_right_to_left(page: Page, fake: Fake) -> None:
+    formula, arabic = r"\(a_1 * b_1 * c\) and \[ x\,dx \]", "\u0645\u0631\u062d\u0628\u0627."
+    fake.answer = lambda body: saying(f"So {formula}\n\n{arabic}\n\n| a |\n|---|\n| b |\n\n> quoted")
+    go(page, fake.url)
+    answer = asked(page, arabic)
+    expect(answer.locator("p").first).to_have_text(f"So {formula}")
+    for drawn in (answer.locator("p").nth(1), page.locator(".bubble")):
+        expect(drawn).to_have_text(arabic)
+        assert drawn.evaluate("one => getComputedStyle(one).direction") == "rtl"
+    table, quote = answer.locator(".table").bounding_box(), answer.locator("blockquote").bounding_box()
+    assert table and quote and quote["y"] > table["y"] + table["height"] + 5

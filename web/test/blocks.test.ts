@@ -64,3 +64,12 @@ test('addresses lead to the web and to mail alone', () => {
 test('character references', () => {
   expect(decoded('&lt;b&gt; &amp;amp; &#65;&#x42; &nope; &#0; &constructor;')).toBe('<b> &amp; AB &nope; \ufffd &constructor;')
 })
+
+test('formulas stay as they are written, and money is none', () => {
+  const raw = (text: string): string[] =>
+    (lex(text)[0] as { tokens: { type: string; raw: string }[] }).tokens.filter((one) => one.type === 'formula').map((one) => one.raw)
+  expect(raw('so \\(a_1 * b_1 * c\\) and $e^{i\\pi}_2 * 3$.')).toEqual(['\\(a_1 * b_1 * c\\)', '$e^{i\\pi}_2 * 3$'])
+  expect(raw('\\[ \\int_0^1 x\\,dx \\]')).toEqual(['\\[ \\int_0^1 x\\,dx \\]'])
+  expect(raw('$$ a \\\\ b $$')).toEqual(['$$ a \\\\ b $$'])
+  expect(raw('5 $ and 6 $, $5 and $6, \\* and $x')).toEqual([])
+})

@@ -1,7 +1,21 @@
 /** Markdown that grows: what is finished is read once, and only its end again. */
-import { Marked, type Token } from 'marked'
+import { Marked, type Token, type TokenizerExtension } from 'marked'
 
-const marked = new Marked({ gfm: true })
+/** As models write TeX; within single dollars nothing begins or ends with a space, and no digit follows: 5 $ and 6 $ are sums of money. */
+const FORMULA = /^(?:\\\(.{1,2000}?\\\)|\\\[.{1,2000}?\\\]|\$\$.{1,2000}?\$\$|\$(?=[^\s$])(?:[^$\n\\]|\\.){1,500}?(?<=\S)\$(?!\d))/s
+
+/** Markdown knows no formulas, and would take their backslashes and underscores for its own. */
+const formula: TokenizerExtension = {
+  name: 'formula',
+  level: 'inline',
+  start: (text) => text.search(/\\[([]|\$/),
+  tokenizer(text) {
+    const raw = FORMULA.exec(text)?.[0]
+    return raw === undefined ? undefined : { type: 'formula', raw }
+  },
+}
+
+const marked = new Marked({ gfm: true, extensions: [formula] })
 
 /** Blocks at the end that more text may change. */
 const OPEN = 2

@@ -56,6 +56,7 @@ export function Composer({ conversation, model }: { conversation: Conversation; 
           id="question"
           ref={area}
           rows={1}
+          dir="auto"
           value={text}
           placeholder={model ? `Ask ${model.id}` : 'Ask'}
           aria-label="Your question"

@@ -1,10 +1,11 @@
 /** A dialog of the browser's own: it holds the focus, Escape closes it. */
-import { useEffect, useRef, type ReactNode } from 'react'
+import { useLayoutEffect, useRef, type ReactNode } from 'react'
 import { show } from '../lib/view'
 
 export function Dialog({ label, className = '', children }: { label: string; className?: string; children: ReactNode }): ReactNode {
   const element = useRef<HTMLDialogElement>(null)
-  useEffect(() => {
+  useLayoutEffect(() => {
+    // The focus goes back as the dialog goes, not after what is pressed next.
     const before = document.activeElement as HTMLElement | null
     if (!element.current?.open) element.current?.showModal()
     return () => {

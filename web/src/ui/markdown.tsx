@@ -37,13 +37,13 @@ const Block = memo(function Block({ token, depth }: { token: Token; depth: numbe
     case 'heading':
       return heading(token as Tokens.Heading, depth)
     case 'paragraph':
-      return <p>{inline(token.tokens, depth)}</p>
+      return <p dir="auto">{inline(token.tokens, depth)}</p>
     case 'text':
       return token.tokens ? inline(token.tokens, depth) : decoded((token as Tokens.Text).text)
     case 'code':
       return <CodeBlock code={(token as Tokens.Code).text} language={(token as Tokens.Code).lang ?? ''} />
     case 'blockquote':
-      return <blockquote>{blocks(token.tokens, depth)}</blockquote>
+      return <blockquote dir="auto">{blocks(token.tokens, depth)}</blockquote>
     case 'list':
       return list(token as Tokens.List, depth)
     case 'table':
@@ -61,7 +61,7 @@ function blocks(tokens: Token[] | undefined, depth: number): ReactNode {
 
 function heading({ depth: level, tokens }: Tokens.Heading, depth: number): ReactNode {
   const Tag = `h${Math.min(6, level + 2)}` as 'h3' // the page's own headings stand above
-  return <Tag className={`level-${level}`}>{inline(tokens, depth)}</Tag>
+  return <Tag dir="auto" className={`level-${level}`}>{inline(tokens, depth)}</Tag>
 }
 
 function list({ ordered, start, items }: Tokens.List, depth: number): ReactNode {
@@ -74,12 +74,18 @@ function list({ ordered, start, items }: Tokens.List, depth: number): ReactNode 
       )}
     </li>
   ))
-  return ordered ? <ol start={Number(start) || 1}>{drawn}</ol> : <ul>{drawn}</ul>
+  return ordered ? (
+    <ol dir="auto" start={Number(start) || 1}>
+      {drawn}
+    </ol>
+  ) : (
+    <ul dir="auto">{drawn}</ul>
+  )
 }
 
 function table({ header, rows }: Tokens.Table, depth: number): ReactNode {
   const cell = (Tag: 'th' | 'td', { tokens, align }: Tokens.TableCell, at: number): ReactNode => (
-    <Tag key={at} className={align ? `to-${align}` : undefined}>
+    <Tag key={at} dir="auto" className={align ? `to-${align}` : undefined}>
       {inline(tokens, depth)}
     </Tag>
   )
@@ -111,6 +117,8 @@ function inlineOne(token: Token, depth: number): ReactNode | null {
       return token.tokens ? inline(token.tokens, depth) : decoded((token as Tokens.Text).text)
     case 'escape':
       return (token as Tokens.Escape).text
+    case 'formula':
+      return <span className="formula">{token.raw}</span>
     case 'strong':
       return <strong>{inline(token.tokens, depth)}</strong>
     case 'em':

@@ -35,7 +35,9 @@ function Question({ conversation, message, versions }: Props): ReactNode {
   if (editing) return <Editor conversation={conversation} message={message} />
   return (
     <article className="message question" aria-label="You">
-      <div className="bubble">{message.content}</div>
+      <div className="bubble" dir="auto">
+        {message.content}
+      </div>
       <div className="actions">
         <Pager conversation={conversation} message={message} versions={versions} />
         <CopyButton text={message.content} label="Copy question" />
