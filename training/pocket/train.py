@@ -39,7 +39,7 @@ POCKET = Path(__file__).resolve().parents[2] / "heron/pocket/pocket.gguf"
 
 WORDS = 3072
 TOKENIZER_DIALOGUES = 30_000
-BAG_STEPS, STEPS, HEART_STEPS = 1200, 1100, 300
+BAG_STEPS, STEPS, HEART_STEPS = 1200, 1400, 450
 PEAK_RATE, HEART_RATE, FINAL_RATE, WARMUP = 1.2e-3, 6e-4, 2e-5, 100  # the learning rate falls by a half cosine
 KNOWN_SHARE = 0.3  # of the rate, for the embeddings, which have learned already as a bag of words
 WEIGHT_DECAY = 0.1
