@@ -1,4 +1,4 @@
-"""What the shipped model knows: held-out questions, written by somebody who had not seen what it learns from."""
+"""What the shipped model knows: two sets of held-out questions, each written by somebody who had not seen what it learns from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heron import pocket
 from heron.backends import native
 
 TRAINING = Path(__file__).resolve().parents[2] / "training/pocket"
-QUESTIONS = json.loads(Path(__file__).with_name("questions.json").read_text(encoding="utf-8"))["questions"]
+SETS = {path.stem: json.loads(path.read_text(encoding="utf-8"))["questions"] for path in Path(__file__).parent.glob("questions*.json")}
 LEAST_RIGHT = 72  # of 80: answers that hold every name that they have to
 
 LITERALS = "import json; from knowledge import FACTS; print(json.dumps([ask for fact in FACTS for ask in (*fact.names, *fact.ask)]))"
@@ -23,6 +23,10 @@ LITERALS = "import json; from knowledge import FACTS; print(json.dumps([ask for 
 
 def normalized(question: str) -> str:
     return " ".join(question.lower().strip(" ?.!").split())
+
+
+def held_out() -> set[str]:
+    return {normalized(question["ask"]) for questions in SETS.values() for question in questions}
 
 
 def holds(text: str, name: str) -> bool:
@@ -35,28 +39,30 @@ def said(*command: str) -> str:
 
 
 @pytest.mark.skipif(not native.available(), reason="the core is not compiled")
-def test_answers_name_the_right_command_and_flag() -> None:
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_answers_name_the_right_command_and_flag(name: str) -> None:
     model = heron.load(pocket.path(), backend="native")
-    wrong = {}
-    for question in QUESTIONS:
+    questions, wrong = SETS[name], {}
+    for question in questions:
         text = model.generate([{"role": "user", "content": question["ask"]}], temperature=0, max_tokens=100).text
         if not all(holds(text, name) for name in question["names"]):
             wrong[question["ask"]] = (question["names"], text)
-    assert len(QUESTIONS) - len(wrong) >= LEAST_RIGHT, f"{len(wrong)} wrong: {json.dumps(wrong, indent=2)}"
+    assert len(questions) - len(wrong) >= LEAST_RIGHT, f"{len(wrong)} wrong: {json.dumps(wrong, indent=2)}"
 
 
-def test_held_out_questions_are_80() -> None:
-    assert len({normalized(question["ask"]) for question in QUESTIONS}) == 80
+def test_held_out_questions_are_80_in_each_set() -> None:
+    assert len(SETS) == 2
+    assert len(held_out()) == 160 and all(len(questions) == 80 for questions in SETS.values())
 
 
 def test_no_question_of_the_tables_is_held_out() -> None:
     literal = {normalized(ask) for ask in json.loads(said("-c", LITERALS))}
-    assert len(literal) > 5_000
-    assert not literal & {normalized(question["ask"]) for question in QUESTIONS}
+    assert len(literal) > 10_000
+    assert not literal & held_out()
 
 
 def test_no_dialogue_asks_a_held_out_question() -> None:
     lines = said("dialogues.py", "--count", "50000", "--seed", "0").splitlines()
     asked = {normalized(message["content"]) for line in lines for message in json.loads(line) if message["role"] == "user"}
     assert len(asked) > 25_000
-    assert not asked & {normalized(question["ask"]) for question in QUESTIONS}
+    assert not asked & held_out()

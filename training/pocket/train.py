@@ -149,7 +149,8 @@ def main() -> None:
     if args.validate:
         report("validation", validate(model, vocabulary, left_out), console)
     else:
-        report("held out", evaluate(model, vocabulary, HELD_OUT), console, show=False)
+        for path in HELD_OUT:
+            report(f"held out, {path.name}", evaluate(model, vocabulary, path), console, show=False)
 
 
 if __name__ == "__main__":
