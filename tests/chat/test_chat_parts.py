@@ -74,13 +74,14 @@ def test_turns_are_remembered_and_taken_back(fresh: Conversation) -> None:
 
 
 def test_a_later_turn_reads_only_what_is_new(fresh: Conversation) -> None:
-    said(fresh, "What can you do? " * 30, max_tokens=30)
+    question = "What can you do? " * 30
+    said(fresh, question, max_tokens=30)
     turn = fresh.ask("And then?", SamplingParams(temperature=0, max_tokens=2))
     while not turn.over:
         turn.wait(1.0)
-    new = turn.timings.prompt_tokens - turn.timings.cached_tokens
-    # A block, the turn's own, and the answer: the pocket model says its head in one token, as which no text is read.
-    assert turn.timings.prompt_tokens > 200 and new < 32 + len(fresh.model.encode("And then?")) + 16 + 30
+    # Up to a block: the answer may be other tokens than it was, as the pocket model says the head of a reply in one, as which no text is read.
+    read_before = len(fresh.model.encode([{"role": "user", "content": question}]))
+    assert read_before > 150 and turn.timings.cached_tokens > read_before - 32
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(fresh: Conversation) -> None:

@@ -138,7 +138,7 @@ OPTIONS = (
     ),
     Fact(
         "`heron run` takes a pipe on stdin as the prompt.",
-        'cat notes.txt | heron run model.gguf -p "Summarize:"',
+        "cat notes.txt | heron run model.gguf",
         names=("stdin", "standard input"),
         do=(
             "[pipe|stream|redirect|send|feed] [text|input|a prompt|something|data|a file|a log|the output of a command] [into|to] [heron|heron run|it|the model]",

@@ -1929,7 +1929,7 @@ EMBED = (
     ),
     Fact(
         "`heron embed --format NAME` writes the vectors as `text` (a line of numbers each), `json`, `jsonl` or `npy`.",
-        "heron embed bert.gguf -f lines.txt --format npy -o vectors.npy",
+        "heron embed bert.gguf --format jsonl < lines.txt",
         names=(
             "heron embed --format",
             "--format",

@@ -67,7 +67,7 @@ SERVER = (
         ),
     ),
     Fact(
-        "`heron serve --keep-alive 5m` unloads a model that nobody has asked for 5 minutes; `forever` keeps it.",
+        "`heron serve --keep-alive 5m` unloads a model that nobody has asked for 5 minutes.",
         "heron serve --keep-alive 30m",
         names=(
             "--keep-alive",
@@ -1519,7 +1519,7 @@ PAGE = (
 CHAT = (
     Fact(
         "`heron chat` talks with a model in the terminal: history, several lines, Markdown, a context meter, and commands such as `/help`.",
-        "heron chat qwen3:0.6b",
+        "heron chat model.gguf",
         names=(
             "heron chat",
             "heron chat MODEL",

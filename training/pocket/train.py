@@ -1,6 +1,6 @@
 """Trains the pocket model, the small chat model that ships with Heron, and writes it as GGUF.
 
-`python training/pocket/train.py` takes about 14 minutes on one core, and prints how many of the held-out questions of tests/pocket it
+`python training/pocket/train.py` takes about 20 minutes on one core, and prints how many of the held-out questions of tests/pocket it
 answers rightly. It needs torch and transformers (`pip install -e '.[dev]'`).
 
 1. The vocabulary: words of the dialogues, and a token for the head of each reply (tokenizer.py).
