@@ -79,7 +79,7 @@ def test_a_later_turn_reads_only_what_is_new(fresh: Conversation) -> None:
     turn = fresh.ask("And then?", SamplingParams(temperature=0, max_tokens=2))
     while not turn.over:
         turn.wait(1.0)
-    # Up to a block: the answer may be other tokens than it was, as the pocket model says the head of a reply in one, as which no text is read.
+    # Up to a block: the answer may be other tokens than it was, as the pocket model says the head of a reply in one that is never read.
     read_before = len(fresh.model.encode([{"role": "user", "content": question}]))
     assert read_before > 150 and turn.timings.cached_tokens > read_before - 32
 
